@@ -1,0 +1,1 @@
+"""The ollama surface: routes, schemas, conversion."""

@@ -1,0 +1,1 @@
+"""The registry surface: routes, schemas, conversion."""

@@ -1,0 +1,1 @@
+"""Dialects: the shapes that tools put models into registries in. Pure: manifest ↔ ModelSpec."""

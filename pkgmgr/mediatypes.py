@@ -1,0 +1,40 @@
+"""Every media type and annotation key that pannier knows, each with the document it comes from.
+
+The only file of the project that spells them out; dialects and transfer name the constants.
+"""
+
+from __future__ import annotations
+
+# image-spec v1.1.1, media-types.md
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+OCI_LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
+OCTET_STREAM = "application/octet-stream"
+
+# distribution, docs/spec/manifest-v2-2.md
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+
+INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_LIST})
+MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+# All four, always: registries answer 404 for a stored manifest of a type that is not accepted.
+ACCEPT_MANIFEST = ", ".join((OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST))
+
+# CNCF model-spec v0.0.7, docs/spec.md and docs/annotations.md
+CNCF_MANIFEST = "application/vnd.cncf.model.manifest.v1+json"
+CNCF_CONFIG = "application/vnd.cncf.model.config.v1+json"
+CNCF_WEIGHT_RAW = "application/vnd.cncf.model.weight.v1.raw"
+CNCF_WEIGHT_CONFIG_RAW = "application/vnd.cncf.model.weight.config.v1.raw"
+CNCF_DOC_RAW = "application/vnd.cncf.model.doc.v1.raw"
+CNCF_FILEPATH = "org.cncf.model.filepath"
+
+# image-spec v1.1.1, annotations.md
+TITLE = "org.opencontainers.image.title"
+CREATED = "org.opencontainers.image.created"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+# Ours: what a layer is for (a value of `pannier.pkgmgr.dialects.base.Role`).
+ROLE = "dev.pannier.role"

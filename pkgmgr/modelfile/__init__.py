@@ -1,0 +1,1 @@
+"""Modelfiles: text ↔ commands ↔ parts."""

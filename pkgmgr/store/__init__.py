@@ -1,0 +1,1 @@
+"""The local store: a valid OCI image layout on disk."""

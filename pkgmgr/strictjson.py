@@ -1,0 +1,67 @@
+"""JSON from strangers: size, depth, duplicate keys and not-a-number are refused before use.
+
+CPython's parser alone accepts duplicate keys, NaN and lone surrogates silently. RFC 8259.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MAX_DEPTH = 64
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def loads(raw: bytes, *, max_size: int) -> Any:  # noqa: D417 - raw is the JSON text
+    """Parse UTF-8 JSON.
+
+    Args:
+        max_size: bytes; longer input is refused unread.
+
+    Raises:
+        ValueError: with a short reason; also for what `json` itself refuses.
+    """
+    if len(raw) > max_size:
+        raise ValueError(f"JSON of {len(raw)} bytes is over the limit of {max_size}")
+    _check_depth(raw)
+    try:
+        text = raw.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            _refuse_surrogates(value)
+    except UnicodeDecodeError as error:
+        raise ValueError("JSON is not valid UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("JSON is nested too deeply") from error
+    return value
+
+
+def _check_depth(raw: bytes) -> None:
+    depth = 0
+    for match in _STRUCTURE.finditer(raw):
+        first = match[0][:1]
+        if first in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise ValueError(f"JSON is nested deeper than {MAX_DEPTH}")
+        elif first in b"]}":
+            depth -= 1
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("JSON object has a duplicate key")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"JSON holds {name}, which is no JSON value")
+
+
+def _refuse_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("JSON holds half of a surrogate pair") from error

@@ -1,0 +1,1 @@
+"""Moving content between targets. The only room that knows oras, requests and sockets."""

@@ -1,0 +1,75 @@
+"""The seam of all transfer: five methods make a place that content can be copied from and to.
+
+After oras-go's `Target`. The local store, a registry repository, an OCI layout directory and an
+OCI archive implement it; push, pull, export, import and mirror are one `copy` between two of them.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
+
+from ..descriptor import Descriptor
+from ..reference import Reference
+
+
+class Reader(Protocol):
+    """A stream of bytes, as `open(..., "rb")` gives it."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; empty at the end."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place to read content from. Methods may be called from several threads."""
+
+    @property
+    def place(self) -> str:
+        """What messages call this place: a host with repository, a directory."""
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """The descriptor of the manifest that a name stands for.
+
+        Raises:
+            ModelNotFound: where the place has no such name.
+            TransferError: where it cannot be asked.
+        """
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        """Whether the place holds this blob or manifest, whole."""
+
+    def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> AbstractContextManager[Reader]:
+        """Open the content of a blob or manifest from byte `offset` on.
+
+        The bytes are not yet verified: whoever takes them checks digest and size
+        (`pannier.pkgmgr.transfer.verify`).
+
+        Raises:
+            BlobNotFound: where the place does not have it.
+            TransferError: where it cannot be asked.
+        """
+
+
+@runtime_checkable
+class Target(Source, Protocol):
+    """A place to write content to as well."""
+
+    def push(self, descriptor: Descriptor, content: Reader) -> None:
+        """Take in one blob or manifest; it becomes visible only if digest and size are right.
+
+        A blob that is there already is left alone, and `content` may stay unread.
+
+        Raises:
+            IntegrityError: where the bytes are not what the descriptor says; nothing is visible.
+            NoSpace: where the disk is full; nothing is visible.
+            TransferError: where the place cannot be asked or refuses.
+        """
+
+    def tag(self, descriptor: Descriptor, reference: Reference) -> None:
+        """Give a manifest that the place holds a name, replacing what had the name before.
+
+        Raises:
+            BlobNotFound: where the manifest, or a blob that it needs, is not there.
+            TransferError: where the place cannot be asked or refuses.
+        """

@@ -1,0 +1,165 @@
+"""What is asked of an engine and what it answers. Pure values, shared by every runtime module.
+
+One `GenerationRequest` becomes one stream of `Delta`; the last has `finish` and `usage` set. The
+same interface serves one sequence at a time and continuous batching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a prompt.
+
+    Attributes:
+        text: what is tokenised.
+        special: whether control tokens may be recognised in it. True for what a template wrote,
+            False for what a user wrote, so that user text can never become a control token.
+    """
+
+    text: str
+    special: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How the next token is drawn. Names and defaults are Ollama's (`docs/api.md`).
+
+    Attributes:
+        seed: -1 draws a fresh one.
+        repeat_last_n: tokens that penalties look back at; -1 is the whole context, 0 none.
+        logit_bias: token id → value added to its logit.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int = -1
+    logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One prompt to continue.
+
+    Attributes:
+        prompt: pieces in order; beginning-of-sequence is added by the engine where the model's
+            metadata asks for it and the text does not begin with it already.
+        context: token ids that go before the prompt (Ollama's deprecated `context`).
+        max_tokens: how many to generate at most; None is until the context is full.
+        stop: texts that end the generation; they are not part of the output.
+        truncate: whether a prompt beyond the context loses its middle (`num_keep` tokens at the
+            front stay) instead of raising `ContextOverflow`.
+        num_keep: tokens at the front that truncation keeps.
+        want_context: whether the last delta shall carry the token ids of prompt and output.
+        echo_stop: whether the stop text that ended the generation is part of the output.
+    """
+
+    prompt: tuple[Segment, ...]
+    context: tuple[int, ...] = ()
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    truncate: bool = True
+    num_keep: int = 4
+    want_context: bool = False
+    echo_stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a generation cost: tokens, and durations in nanoseconds.
+
+    Attributes:
+        cached_tokens: of `prompt_tokens`, those whose state was in memory already.
+        truncated_tokens: prompt tokens that were left out because the context is too small.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    truncated_tokens: int = 0
+    completion_tokens: int = 0
+    queue_ns: int = 0
+    prompt_ns: int = 0
+    decode_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of an answer. The last one of a stream has `finish` and `usage`.
+
+    Attributes:
+        text: whole characters only; may be empty.
+        tokens: how many tokens this piece stands for.
+        context: token ids of prompt and output, on the last delta where asked for.
+    """
+
+    text: str = ""
+    tokens: int = 0
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+    context: tuple[int, ...] = ()
+    stop_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What needs a (re)load to change. Zero, -1 and None mean: choose for this machine.
+
+    Attributes:
+        num_ctx: context length in tokens; 0 takes the setting, else what fits.
+        num_batch: most tokens in one decode call.
+        num_gpu: layers on GPUs, -1 all that fit.
+        num_thread: 0 takes the physical cores that this process may use.
+        num_parallel: sequences at a time.
+    """
+
+    num_ctx: int = 0
+    num_batch: int = 512
+    num_gpu: int = -1
+    main_gpu: int = 0
+    use_mmap: bool | None = None
+    num_thread: int = 0
+    num_parallel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a loaded model turned out to be.
+
+    Attributes:
+        context_length: tokens per sequence as loaded; `train_context_length` as trained.
+        chat_template: Jinja source in the GGUF, None if it has none.
+        size: bytes of memory that the model and its cache take; `size_vram` of them on GPUs.
+    """
+
+    architecture: str
+    context_length: int
+    train_context_length: int
+    embedding_length: int
+    vocabulary_size: int
+    parameter_count: int
+    size: int
+    size_vram: int
+    chat_template: str | None
+    bos_token: str
+    eos_token: str
