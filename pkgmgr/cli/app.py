@@ -1,0 +1,209 @@
+"""The command line's frame: which module holds which command, and the one place that catches.
+
+A command's module is imported when the command is called, so that `pannier list` pays for nothing
+that it does not use. A module of commands has ``register(app: typer.Typer) -> None`` and one row
+in `TOPICS`. Commands that need the upper rooms have their rows in `pannier.api.main`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+# Before typer is imported: its rich front end costs 100 ms of start-up and colours nothing here.
+os.environ["TYPER_USE_RICH"] = "0"
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import NoSpace, PannierError
+from . import exits
+from .output import print_error
+
+_logger = logging.getLogger(__name__)
+_PROGRAM = "pannier"
+_COMPLETION_VARIABLE = "_PANNIER_COMPLETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A module of commands, by its full name, and the commands that it registers."""
+
+    module: str
+    commands: tuple[str, ...]
+
+
+TOPICS = (
+    Topic("pannier.pkgmgr.cli.build", ("create",)),
+    Topic("pannier.pkgmgr.cli.transfer", ("push", "pull")),
+    Topic("pannier.pkgmgr.cli.local", ("list", "show", "inspect", "cp", "rm")),
+    Topic("pannier.pkgmgr.cli.login", ("login", "logout")),
+    Topic("pannier.pkgmgr.cli.shell", ("completion", "version")),
+)
+
+
+class LazyGroup(TyperGroup):
+    """A group that imports the module of a command when somebody asks for the command."""
+
+    topics: tuple[Topic, ...] = ()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command of every topic, in the topics' order."""
+        return [name for topic in self.topics for name in topic.commands]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        for topic in self.topics:
+            if cmd_name in topic.commands:
+                return _commands_of(topic)[cmd_name]
+        return None
+
+
+def build(topics: Sequence[Topic] = TOPICS) -> LazyGroup:
+    """The whole command line over these topics."""
+    app = typer.Typer(
+        name=_PROGRAM,
+        cls=LazyGroup,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    group = typer.main.get_group(app)
+    assert isinstance(group, LazyGroup)
+    group.topics = tuple(topics)
+    return group
+
+
+def run(
+    group: LazyGroup,
+    arguments: Sequence[str],
+    *,
+    exit_codes: Mapping[type[PannierError], int] = exits.EXIT_CODES,
+) -> int:
+    """Run one command and return its exit code; errors are printed, none is raised."""
+    if _COMPLETION_VARIABLE in os.environ:
+        return int(group.main(prog_name=_PROGRAM, complete_var=_COMPLETION_VARIABLE) or 0)
+    try:
+        return _invoke(group, arguments)
+    except PannierError as error:
+        print_error(error.message, error.hint)
+        _logger.debug("where it happened", exc_info=True)
+        return exits.exit_code(error, exit_codes)
+    except BrokenPipeError:
+        _drop_stdout()
+        return exits.BROKEN_PIPE
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return exits.INTERRUPTED
+    except OSError as error:
+        print_error(_system_message(error), _system_hint(error))
+        _logger.debug("where it happened", exc_info=True)
+        return exits.FAILED
+    except Exception as error:
+        # The process's outermost frame: a fault of ours, not of the input.
+        print_error(
+            f"unexpected {type(error).__name__}: {error}",
+            "this is a bug in pannier; `pannier -v …` shows where",
+        )
+        _logger.debug("unexpected error", exc_info=True)
+        return exits.FAILED
+
+
+def _invoke(group: LazyGroup, arguments: Sequence[str]) -> int:
+    try:
+        with group.make_context(_PROGRAM, list(arguments)) as ctx:
+            group.invoke(ctx)
+        sys.stdout.flush()
+    except typer.Exit as stop:
+        sys.stdout.flush()
+        return stop.exit_code
+    except (typer.Abort, EOFError):
+        print_error("nothing was answered")
+        return exits.FAILED
+    except typer.TyperException as error:
+        print_error(error.format_message().rstrip("."), _usage_hint(error))
+        return exits.USAGE
+    return exits.DONE
+
+
+def _root(
+    ctx: typer.Context,
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Log to stderr; twice: libraries too."),
+    ] = 0,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Models as OCI artifacts: create, push, pull, run and serve them."""
+    _configure_logging(verbose)
+    if version:
+        from .shell import version_text
+
+        print(version_text())
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def _commands_of(topic: Topic) -> Mapping[str, Any]:
+    app = typer.Typer(rich_markup_mode=None)
+    importlib.import_module(topic.module).register(app)
+    commands = typer.main.get_group(app).commands
+    for command in _and_below(commands):
+        command.context_settings.setdefault("help_option_names", ["-h", "--help"])
+    return commands
+
+
+def _and_below(commands: Mapping[str, Any]) -> Iterator[Any]:
+    for command in commands.values():
+        yield command
+        yield from _and_below(getattr(command, "commands", {}))
+
+
+def _configure_logging(verbose: int) -> None:
+    if not verbose:
+        logging.getLogger().addHandler(logging.NullHandler())
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger() if verbose > 1 else logging.getLogger(_PROGRAM)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+
+
+def _usage_hint(error: typer.TyperException) -> str:
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else _PROGRAM
+    return f"{path} --help"
+
+
+def _system_message(error: OSError) -> str:
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from pathlib import Path
+
+        return NoSpace(Path(str(error.filename or "the store"))).message
+    what = f"{error.filename}: " if error.filename else ""
+    return f"{what}{error.strerror or error}"
+
+
+def _system_hint(error: OSError) -> str | None:
+    if isinstance(error, PermissionError):
+        return "check who owns it, or set PANNIER_HOME to a directory of your own"
+    return None
+
+
+def _drop_stdout() -> None:
+    """Give the interpreter's last flush a place to go, now that the reader has left."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
