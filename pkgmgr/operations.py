@@ -1,0 +1,240 @@
+"""What the command line and the API both do with models: pull, push, list, show, copy, remove.
+
+Plain functions over a store, a registry and the dialects. They print nothing and ask nobody;
+progress goes to `on_event`. Building a model is `pannier.pkgmgr.modelfile.build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .descriptor import Descriptor
+from .dialects import dialect_for, read_spec
+from .dialects.base import MAX_SMALL_BLOB
+from .digest import Digest
+from .errors import InvalidManifest, ManifestError, UnknownDialect
+from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from .modelspec import ModelSpec, Role
+from .reference import Reference
+from .store.store import Entry, Store
+from .transfer.events import OnEvent, ignore
+
+if TYPE_CHECKING:
+    from .gguf import Header
+    from .settings import Settings
+    from .transfer.registry import RegistryRepository
+
+# What `list` calls a manifest that no dialect reads.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One name in the store. `size` is in bytes, `modified` in seconds since the epoch."""
+
+    reference: Reference
+    digest: Digest
+    size: int
+    modified: float
+    dialect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A stored model, understood."""
+
+    entry: Entry
+    manifest: Manifest
+    spec: ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest or index as it lies in a place."""
+
+    reference: Reference
+    descriptor: Descriptor
+    content: Manifest | Index
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `remove` took away: the names, and the bytes that became free."""
+
+    references: tuple[Reference, ...]
+    size: int
+
+
+def pull(
+    store: Store, reference: Reference, *, settings: Settings, on_event: OnEvent = ignore
+) -> Descriptor:
+    """Copy a model from its registry into the store, and give it its name there.
+
+    Raises:
+        ModelNotFound, TransferError, IntegrityError, NoSpace: the name is as it was before.
+    """
+    from .transfer.copy import copy
+
+    with ExitStack() as closing:
+        registry = _open(closing, reference, settings)
+        root = registry.resolve(reference)
+        copy(registry, store, root, on_event=on_event)
+    store.tag(root, reference)
+    return root
+
+
+def push(
+    store: Store,
+    reference: Reference,
+    destination: Reference | None = None,
+    *,
+    settings: Settings,
+    on_event: OnEvent = ignore,
+) -> Descriptor:
+    """Copy a stored model to a registry, under `destination` or its own name.
+
+    Raises:
+        ModelNotFound: where the store has no such model.
+        TransferError: where the registry cannot be asked or refuses.
+    """
+    from .transfer.copy import copy
+
+    root = store.find(reference).descriptor
+    target = destination or reference
+    target.require_registry_name()
+    with ExitStack() as closing:
+        registry = _open(closing, target, settings)
+        copy(store, registry, root, on_event=on_event)
+        registry.tag(root, target)
+    return root
+
+
+def list_models(store: Store) -> tuple[Listed, ...]:
+    """Every name in the store, the newest first."""
+    return tuple(_listed(store, entry) for entry in store.entries())
+
+
+def read_model(store: Store, reference: Reference) -> Model:
+    """Find a stored model and understand its manifest.
+
+    Raises:
+        ModelNotFound: where the store has no such model.
+        ManifestError: where what has that name describes no model.
+    """
+    entry = store.find(reference)
+    manifest = model_manifest(store, entry.descriptor.digest)
+
+    def open_blob(descriptor: Descriptor) -> bytes:
+        return store.read(descriptor, max_size=MAX_SMALL_BLOB)
+
+    return Model(entry, manifest, read_spec(manifest, open_blob))
+
+
+def model_manifest(store: Store, digest: Digest) -> Manifest:
+    """The manifest of that digest; of an index the first one that is stored and is a model.
+
+    Raises:
+        BlobNotFound: where the store does not have it.
+        UnknownDialect: where an index names no model that is here.
+    """
+    content = store.manifest(digest)
+    if isinstance(content, Manifest):
+        return content
+    for child in content.manifests:
+        if store.exists(child):
+            manifest = store.manifest(child.digest)
+            if isinstance(manifest, Manifest) and _dialect_name(manifest) != UNKNOWN:
+                return manifest
+    raise UnknownDialect("the index names no model that is stored here", digest=str(digest))
+
+
+def read_header(store: Store, spec: ModelSpec, *, arrays: bool = False) -> Header:
+    """The GGUF header of a model's (first) weights file.
+
+    Raises:
+        UnknownDialect: where the model has no weights.
+        InvalidGGUF: where they are no GGUF.
+    """
+    from .gguf import read_header as read
+
+    weights = spec.select(Role.WEIGHTS)
+    if not weights:
+        raise UnknownDialect("it has no weights", digest=str(spec.digest))
+    path = store.path(weights[0].descriptor.digest)
+    with path.open("rb") as stream:
+        return read(
+            stream, size=path.stat().st_size, name=weights[0].filename or path.name, arrays=arrays
+        )
+
+
+def inspect(store: Store, reference: Reference) -> Document:
+    """The manifest or index that a name has in the store."""
+    descriptor = store.find(reference).descriptor
+    return Document(reference, descriptor, store.manifest(descriptor.digest))
+
+
+def inspect_remote(reference: Reference, *, settings: Settings) -> Document:
+    """The manifest or index that a name has in its registry; nothing is stored.
+
+    Raises:
+        ModelNotFound, TransferError, IntegrityError: as for `pull`.
+    """
+    from .transfer.verify import VerifyingReader
+
+    with ExitStack() as closing:
+        registry = _open(closing, reference, settings)
+        descriptor = registry.resolve(reference)
+        if descriptor.size > MAX_MANIFEST_SIZE:
+            raise InvalidManifest(f"{descriptor.size} bytes", digest=str(descriptor.digest))
+        with registry.fetch(descriptor) as content:
+            raw = VerifyingReader(content, descriptor).read()
+    return Document(reference, descriptor, parse(raw, media_type=descriptor.media_type))
+
+
+def copy_name(store: Store, source: Reference, destination: Reference) -> Descriptor:
+    """Give a stored model a second name. No content is copied.
+
+    Raises:
+        ModelNotFound: where the store has no such model.
+    """
+    descriptor = store.find(source).descriptor
+    store.tag(descriptor, destination)
+    return descriptor
+
+
+def remove(store: Store, references: Sequence[Reference]) -> Removed:
+    """Take names away, and with them what no other name needs.
+
+    Raises:
+        ModelNotFound: for the first name that is not there; nothing was removed then.
+    """
+    found = [store.find(reference).reference for reference in references]
+    for reference in found:
+        store.untag(reference)
+    return Removed(tuple(found), store.collect(grace_s=0).size)
+
+
+def _open(closing: ExitStack, reference: Reference, settings: Settings) -> RegistryRepository:
+    from .transfer.open import open_registry
+
+    return closing.enter_context(open_registry(reference, settings=settings))
+
+
+def _listed(store: Store, entry: Entry) -> Listed:
+    digest = entry.descriptor.digest
+    try:
+        manifest = model_manifest(store, digest)
+    except ManifestError:
+        return Listed(entry.reference, digest, entry.descriptor.size, entry.modified, UNKNOWN)
+    size = manifest.size + manifest.descriptor.size
+    return Listed(entry.reference, digest, size, entry.modified, _dialect_name(manifest))
+
+
+def _dialect_name(manifest: Manifest) -> str:
+    try:
+        return dialect_for(manifest).name
+    except UnknownDialect:
+        return UNKNOWN
