@@ -8,14 +8,22 @@
     │  ├─ InvalidDigest              a digest outside the grammar
     │  ├─ InvalidOption              a parameter, flag or setting with a bad value
     │  ├─ ModelfileError             a Modelfile, with its line
-    │  └─ InvalidGGUF                a file that is no GGUF, or a GGUF outside the safe bounds
+    │  ├─ InvalidGGUF                a file that is no GGUF, or a GGUF outside the safe bounds
+    │  ├─ InvalidKey                 a signing key, or its passphrase, that cannot be used
+    │  ├─ InvalidPolicy              a trust policy that cannot be read: it then allows nothing
+    │  └─ InvalidLock                a lock file that cannot be read
     ├─ NotFound                      (exit 3)
     │  ├─ ModelNotFound              a name that the place asked does not hold
     │  └─ BlobNotFound               a digest that the place asked does not hold
     ├─ IntegrityError                bytes are not what their name says (exit 4)
     │  ├─ DigestMismatch
     │  ├─ SizeMismatch
-    │  └─ CorruptStore
+    │  ├─ CorruptStore
+    │  ├─ InvalidBundle              a bundle outside the format, or damaged
+    │  │  └─ IncompleteBundle        a bundle that lacks what its models need
+    │  ├─ SignatureError             a signature that does not prove what it should
+    │  ├─ Untrusted                  the trust policy says no
+    │  └─ LockMismatch               a model is not what the lock file says
     ├─ ManifestError                 (exit 4)
     │  ├─ InvalidManifest            not a manifest, or one beyond the limits
     │  └─ UnknownDialect             a manifest that describes no model that we can read
@@ -104,6 +112,26 @@ class InvalidGGUF(InvalidInput):
         self.reason = reason
 
 
+class InvalidKey(InvalidInput):
+    """A key file, or the passphrase given for it, cannot be used."""
+
+
+class InvalidPolicy(InvalidInput):
+    """A trust policy is malformed. Nothing is allowed on the word of a policy that is not read."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"trust policy {path}: {reason}")
+        self.reason = reason
+
+
+class InvalidLock(InvalidInput):
+    """A lock file is malformed."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"lock file {path}: {reason}", hint="write it anew with `pannier lock`")
+        self.reason = reason
+
+
 class NotFound(PannierError):
     """Something named is not there."""
 
@@ -163,6 +191,60 @@ class CorruptStore(IntegrityError):
     def __init__(self, path: Path, reason: str, *, hint: str | None = None) -> None:
         super().__init__(f"store file {path} is damaged: {reason}", hint=hint)
         self.path = path
+
+
+class InvalidBundle(IntegrityError):
+    """A bundle is not an OCI archive as pannier reads them, or its bytes are damaged."""
+
+    def __init__(self, place: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"bundle {place}: {reason}", hint=hint)
+        self.place = place
+        self.reason = reason
+
+
+class IncompleteBundle(InvalidBundle):
+    """A bundle lacks content of its models, and the store does not hold it either.
+
+    Attributes:
+        lacking: one line per model with what it lacks.
+    """
+
+    def __init__(self, place: str, lacking: tuple[str, ...]) -> None:
+        super().__init__(
+            place,
+            "incomplete: " + "; ".join(lacking),
+            hint="import the bundle that this one builds on, or export it again without --since",
+        )
+        self.lacking = lacking
+
+
+class SignatureError(IntegrityError):
+    """A signature is malformed, made by another key, or about something else."""
+
+
+class Untrusted(IntegrityError):
+    """The trust policy refuses a model. `reasons` has one entry per unmet condition."""
+
+    def __init__(self, reference: str, reasons: tuple[str, ...]) -> None:
+        super().__init__(
+            f"trust policy refuses {reference}: " + "; ".join(reasons),
+            hint=f"see `pannier verify-signature {reference}` and your policy.toml",
+        )
+        self.reference = reference
+        self.reasons = reasons
+
+
+class LockMismatch(IntegrityError):
+    """What is there is not what the lock file pins."""
+
+    def __init__(self, name: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{name} is {actual}, but the lock file pins {expected}",
+            hint="run `pannier update` if the change is wanted",
+        )
+        self.name = name
+        self.expected = expected
+        self.actual = actual
 
 
 class ManifestError(PannierError):

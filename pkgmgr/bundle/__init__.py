@@ -1,0 +1,1 @@
+"""Models across the air gap: bundles, block indexes, deltas."""

@@ -1,0 +1,1 @@
+"""Signatures, trust policy and bills of material."""

@@ -1,0 +1,1 @@
+"""Keeping a store healthy: verify, repair, prune, disk use."""
