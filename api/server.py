@@ -1,0 +1,171 @@
+"""The HTTP server: cheroot with a selector in front of its workers, TLS, and an orderly end.
+
+Why cheroot, and what it was measured against: docs/design.md, "WSGI server". The application is
+any WSGI application; `pannier.api.gateway` tells what its environ holds beyond the standard.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import ssl
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from cheroot.wsgi import Server as CherootServer
+
+from .connections import MAX_HEADER_BYTES, STALL_TIMEOUT_S, Connection, ConnectionManager
+from .gateway import Gateway, Request
+
+log = logging.getLogger(__name__)
+
+# Started at once; more are started as they are needed, up to the most.
+MIN_THREADS = 8
+# A stream holds a thread for as long as it lasts. 512 idle threads cost about 20 MB.
+MAX_THREADS = 512
+# Connections that the kernel accepts for us while the selector is busy.
+BACKLOG = 512
+# How long `stop` lets running answers finish.
+DRAIN_S = 30.0
+
+StartResponse = Callable[..., Any]
+Application = Callable[[dict[str, Any], StartResponse], Any]
+
+
+class _TLS:
+    """What cheroot calls an adapter: it only has to be there to make the scheme https."""
+
+    def bind(self, sock: Any) -> Any:
+        return sock
+
+
+class Server(CherootServer):
+    """Serves one WSGI application on one address. `start` blocks; `stop` ends it from elsewhere.
+
+    Attributes:
+        tls: the context of a TLS server, None for plain HTTP. Loading a new certificate chain
+            into it takes effect at the next connection.
+    """
+
+    ConnectionClass = Connection
+    max_request_header_size = MAX_HEADER_BYTES
+    expiration_interval = 0.5
+    version = "pannier"
+    _connections: Any
+    requests: Any
+
+    def __init__(
+        self,
+        app: Application,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        super().__init__(
+            (host, port),
+            app,
+            numthreads=MIN_THREADS,
+            max=MAX_THREADS,
+            server_name="pannier",
+            request_queue_size=BACKLOG,
+            timeout=int(STALL_TIMEOUT_S),
+        )
+        self.shutdown_timeout: float = drain_s
+        self.gateway = Gateway
+        self.tls = tls
+        self.ssl_adapter = _TLS() if tls is not None else None
+
+    @property
+    def url(self) -> str:
+        """Where clients find the server, once `prepare` has bound it."""
+        return f"http{'s' if self.tls else ''}://{self.netloc}"
+
+    @property
+    def netloc(self) -> str:
+        """The address as URLs write it."""
+        host, port = self.bind_addr
+        return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+    def prepare(self) -> None:
+        """Bind, listen and start the first workers.
+
+        Raises:
+            OSError: where the address is taken or not ours.
+        """
+        super().prepare()
+        self._connections.close()
+        self._connections = ConnectionManager(self)
+
+    def process_conn(self, conn: Connection) -> None:
+        """Hand a connection with a request on it to a worker; starts one more where all work."""
+        if self.requests.idle <= self.requests.qsize:
+            self._add_worker()
+        super().process_conn(conn)
+
+    def _add_worker(self) -> None:
+        pool = self.requests
+        if len(pool._threads) < pool.max:
+            pool._threads.append(pool._spawn_worker())
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
+        """Log what cheroot would print to stderr; a client that goes away is no event."""
+        if isinstance(sys.exception(), OSError):
+            log.debug("%s: %s", msg, sys.exception())
+        else:
+            log.log(level, "%s", msg, exc_info=traceback)
+
+
+Connection.RequestHandlerClass = Request
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A server's TLS context (1.2 and later) from two PEM files.
+
+    Raises:
+        OSError: where a file cannot be read, or is no certificate or key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+def serve(server: Server, *, on_ready: Callable[[str], None] = lambda url: None) -> None:
+    """Run a server in the main thread until SIGINT or SIGTERM; running answers may finish.
+
+    Raises:
+        OSError: where the address cannot be bound.
+    """
+    _raise_file_limit()
+    stopping = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stopping.set()
+
+    server.prepare()
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    thread = threading.Thread(target=server.serve, name="pannier-serve")
+    thread.start()
+    try:
+        on_ready(server.url)
+        stopping.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        server.stop()
+        thread.join()
+
+
+def _raise_file_limit() -> None:
+    """Let every connection have its descriptor; 1024 is the usual soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard) if soft < hard else (soft, hard))
