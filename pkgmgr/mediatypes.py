@@ -38,3 +38,5 @@ REF_NAME = "org.opencontainers.image.ref.name"
 
 # Ours: what a layer is for (a value of `pannier.pkgmgr.dialects.base.Role`).
 ROLE = "dev.pannier.role"
+# Ours: when a name of the local store was last set, RFC 3339.
+MODIFIED = "dev.pannier.modified"

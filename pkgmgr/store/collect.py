@@ -1,0 +1,144 @@
+"""Reachability: what a name needs, and the sweep of everything that no name needs.
+
+The mark starts from every descriptor of index.json, also from those of other tools. A blob that
+nothing reaches goes only when it is older than the grace time and older than every living lease.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import mediatypes
+from ..descriptor import Descriptor
+from ..digest import Digest
+from ..errors import BlobNotFound, InvalidDigest
+from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest
+from .ingest import TEMPORARY
+from .lock import try_flock
+
+# A blob's time is refreshed by whoever counts on it unless it is younger than this.
+FRESH_S = 60.0
+# Clocks of one machine that write and read file times may differ by this much.
+_MARGIN_S = 2 * FRESH_S
+# Partial downloads that nobody came back for are kept this long.
+PARTIAL_AGE_S = 14 * 24 * 3600.0
+
+_MANIFESTS = mediatypes.MANIFEST_TYPES | mediatypes.INDEX_TYPES
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a sweep removed, or would remove; `size` in bytes."""
+
+    count: int
+    size: int
+
+
+def is_manifest(descriptor: Descriptor) -> bool:
+    """Whether a descriptor names a manifest or an index, which have children of their own."""
+    return descriptor.media_type in _MANIFESTS and descriptor.size <= MAX_MANIFEST_SIZE
+
+
+def reachable(
+    roots: Iterator[Descriptor], open_manifest: Callable[[Digest], Manifest | Index]
+) -> Iterator[Descriptor]:
+    """Every descriptor that the roots need, themselves included, each digest once.
+
+    Raises:
+        BlobNotFound: where a manifest on the way is absent.
+        InvalidManifest: where one cannot be read.
+    """
+    seen: set[Digest] = set()
+    waiting = list(roots)
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.digest in seen:
+            continue
+        seen.add(descriptor.digest)
+        yield descriptor
+        if is_manifest(descriptor):
+            waiting.extend(open_manifest(descriptor.digest).children)
+
+
+def require_closure(
+    root: Descriptor,
+    open_manifest: Callable[[Digest], Manifest | Index],
+    has: Callable[[Descriptor], bool],
+) -> None:
+    """Check that everything a manifest needs is there.
+
+    Raises:
+        BlobNotFound: naming the first blob that is not.
+    """
+    for descriptor in reachable(iter((root,)), open_manifest):
+        if not has(descriptor):
+            raise BlobNotFound(str(descriptor.digest))
+
+
+def sweep(blobs: Path, *, keep: set[Digest], older_than: float, dry_run: bool) -> Collected:
+    """Remove the blob files that are not in `keep` and were last used before `older_than`."""
+    count = size = 0
+    for digest, entry in _blob_files(blobs):
+        status = entry.stat(follow_symlinks=False)
+        if digest in keep or status.st_mtime >= older_than:
+            continue
+        if not dry_run:
+            os.unlink(entry.path)
+        count, size = count + 1, size + status.st_size
+    return Collected(count, size)
+
+
+def sweep_unfinished(folder: Path, *, now: float, dry_run: bool) -> Collected:
+    """Remove what crashed writers left: nobody holds its flock and nobody wrote it lately."""
+    count = size = 0
+    for path, status in _files(folder):
+        if now - status.st_mtime < (FRESH_S if path.suffix == TEMPORARY else PARTIAL_AGE_S):
+            continue
+        if dry_run or _remove_if_dead(path):
+            count, size = count + 1, size + status.st_size
+    return Collected(count, size)
+
+
+def oldest_lease(folder: Path) -> float | None:
+    """When the oldest living lease began, in seconds since 1970; dead ones are removed."""
+    begun = [status.st_mtime for path, status in _files(folder) if not _remove_if_dead(path)]
+    return min(begun, default=None)
+
+
+def cut_off(now: float, grace_s: float, leases: Path) -> float:
+    """Blobs that were last used before this time are fair game."""
+    begun = oldest_lease(leases)
+    limit = now - grace_s
+    return limit if begun is None else min(limit, begun - _MARGIN_S)
+
+
+def _remove_if_dead(path: Path) -> bool:
+    """Remove a file that no living process has locked."""
+    with suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if not try_flock(fd):
+                return False
+            path.unlink()
+        finally:
+            os.close(fd)
+    return True
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            with suppress(FileNotFoundError):
+                yield Path(entry.path), entry.stat(follow_symlinks=False)
+
+
+def _blob_files(blobs: Path) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
+    for algorithm in ("sha256", "sha512"):
+        with suppress(FileNotFoundError), os.scandir(blobs / algorithm) as entries:
+            for entry in list(entries):
+                with suppress(InvalidDigest):
+                    yield Digest.parse(f"{algorithm}:{entry.name}"), entry

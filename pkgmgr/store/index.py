@@ -1,0 +1,125 @@
+"""index.json: the one truth about names, as a pure value.
+
+Implements image-spec v1.1.1, image-layout.md, section "index.json file". Each model is one
+descriptor whose annotation `org.opencontainers.image.ref.name` holds the full name. Descriptors
+that other tools wrote, with short names or none, are kept as they are but are no models of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from .. import mediatypes, strictjson
+from ..descriptor import Descriptor
+from ..errors import InvalidManifest, InvalidReference
+from ..reference import Reference
+
+# 64 MiB of index is about 150,000 models.
+MAX_INDEX_SIZE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name of the store. `modified` is when the name was last set, in seconds since 1970."""
+
+    reference: Reference
+    descriptor: Descriptor
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreIndex:
+    """Every descriptor of index.json in file order, and the members beside `manifests`."""
+
+    descriptors: tuple[Descriptor, ...] = ()
+    rest: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, raw: bytes) -> StoreIndex:
+        """Read index.json.
+
+        Raises:
+            InvalidManifest: where it is no image index.
+        """
+        try:
+            value = strictjson.loads(raw, max_size=MAX_INDEX_SIZE)
+        except ValueError as error:
+            raise InvalidManifest(str(error)) from error
+        if not isinstance(value, dict) or value.get("schemaVersion") != 2:
+            raise InvalidManifest("not an image index")
+        items = value.get("manifests") or []
+        if not isinstance(items, list):
+            raise InvalidManifest("manifests is not a list")
+        known = ("schemaVersion", "mediaType", "manifests")
+        rest = {key: item for key, item in value.items() if key not in known}
+        return cls(tuple(map(Descriptor.from_json, items)), rest)
+
+    def render(self) -> bytes:
+        """The bytes of index.json; ``StoreIndex.parse(i.render()) == i``."""
+        value = {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_INDEX,
+            "manifests": [item.to_json() for item in self.descriptors],
+        } | dict(self.rest)
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def entries(self) -> tuple[Entry, ...]:
+        """The models, newest first; of two descriptors with one name the later one counts."""
+        found = {}
+        for descriptor in self.descriptors:
+            entry = _entry(descriptor)
+            if entry is not None:
+                found[entry.reference.key] = entry
+        return tuple(sorted(found.values(), key=_newest_first))
+
+    def with_name(self, reference: Reference, descriptor: Descriptor, now: float) -> StoreIndex:
+        """This index where `reference` names `descriptor`, and nothing else any more."""
+        annotations = {
+            mediatypes.REF_NAME: reference.name,
+            mediatypes.MODIFIED: datetime.fromtimestamp(now, UTC).isoformat(),
+        }
+        named = replace(descriptor, annotations=MappingProxyType(annotations))
+        return replace(self, descriptors=(*self.without_name(reference).descriptors, named))
+
+    def without_name(self, reference: Reference) -> StoreIndex:
+        """This index without the name."""
+        kept = tuple(item for item in self.descriptors if _key(item) != reference.key)
+        return replace(self, descriptors=kept)
+
+
+def _entry(descriptor: Descriptor) -> Entry | None:
+    name = descriptor.annotations.get(mediatypes.REF_NAME, "")
+    try:
+        reference = Reference.parse(name)
+    except InvalidReference:
+        return None
+    if reference.name != name:
+        return None
+    return Entry(reference, _stripped(descriptor), _modified(descriptor))
+
+
+def _newest_first(entry: Entry) -> tuple[float, str]:
+    return -entry.modified, entry.reference.name
+
+
+def _key(descriptor: Descriptor) -> str:
+    return descriptor.annotations.get(mediatypes.REF_NAME, "").lower()
+
+
+def _stripped(descriptor: Descriptor) -> Descriptor:
+    """The descriptor as a registry would give it, without what only this index says."""
+    ours = (mediatypes.REF_NAME, mediatypes.MODIFIED)
+    kept = {key: value for key, value in descriptor.annotations.items() if key not in ours}
+    return replace(descriptor, annotations=MappingProxyType(kept))
+
+
+def _modified(descriptor: Descriptor) -> float:
+    try:
+        return datetime.fromisoformat(descriptor.annotations[mediatypes.MODIFIED]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return 0.0
