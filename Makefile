@@ -15,11 +15,11 @@ demo:  ## Install what is needed, then show the main job with a real model
 
 .PHONY: test
 test: venv  ## Run the whole test suite
-	$(PYTEST)
+	$(PYTEST) $(PYTEST_FLAGS)
 
 .PHONY: test-fast
 test-fast: venv  ## Run the tests that take no more than a moment
-	$(PYTEST) -m "not slow and not engine"
+	$(PYTEST) -m "not slow and not engine" $(PYTEST_FLAGS)
 
 .PHONY: lint
 lint: venv  ## Check style and types

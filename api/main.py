@@ -7,18 +7,32 @@ that needs them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
-from pannier.pkgmgr.cli.app import TOPICS, Topic, build, run
+from pannier.pkgmgr.cli import exits
+from pannier.pkgmgr.cli.app import TOPICS, LazyGroup, Topic, build, run
+from pannier.pkgmgr.errors import PannierError
+from pannier.runtime.errors import EngineError, UnsupportedRequest
 
 UPPER_TOPICS = (
     Topic("pannier.api.commands", ("run", "serve", "ps", "stop")),
-    Topic("pannier.api.doctor", ("doctor",)),
+    Topic("pannier.api.commands_doctor", ("doctor",)),
 )
+EXIT_CODES: Mapping[type[PannierError], int] = {
+    **exits.EXIT_CODES,
+    EngineError: exits.FAILED,
+    UnsupportedRequest: exits.USAGE,
+}
 
 
 def main() -> None:
     """Run `pannier` with the process's arguments, and exit."""
-    sys.exit(run(build(TOPICS + UPPER_TOPICS), sys.argv[1:]))
+    sys.exit(run(command_line(), sys.argv[1:], exit_codes=EXIT_CODES))
+
+
+def command_line() -> LazyGroup:
+    """All commands."""
+    return build(TOPICS + UPPER_TOPICS)
 
 
 if __name__ == "__main__":
