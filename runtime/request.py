@@ -72,6 +72,8 @@ class GenerationRequest:
         num_keep: tokens at the front that truncation keeps.
         want_context: whether the last delta shall carry the token ids of prompt and output.
         echo_stop: whether the stop text that ended the generation is part of the output.
+        control_tokens: whether control tokens that the model writes are part of the output, as
+            parsers of some tool-call formats need.
     """
 
     prompt: tuple[Segment, ...]
@@ -83,6 +85,7 @@ class GenerationRequest:
     num_keep: int = 4
     want_context: bool = False
     echo_stop: bool = False
+    control_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+"""What the engine needs of a decoder: cells of sequences, decoding of rows, sampling.
+
+`context.LlamaBackend` drives llama.cpp; `scripted.ScriptedBackend` is a model of it in pure Python
+for tests of the scheduler. One thread owns a backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from .request import SamplingParams
+
+
+class Row(NamedTuple):
+    """One token to decode: at position `position` of `sequence`; `output` asks for logits."""
+
+    token: int
+    position: int
+    sequence: int
+    output: bool
+
+
+class DecodeStatus(IntEnum):
+    """What became of a batch."""
+
+    DONE = 0
+    NO_ROOM = 1
+    """Nothing was applied: there are not enough free cells."""
+    FAILED = 2
+    """The library refused or failed; sequences in the batch must be computed anew."""
+
+
+class TokenSampler(Protocol):
+    """Draws tokens for one sequence."""
+
+    def close(self) -> None:
+        """Free it. Idempotent."""
+
+
+class Backend(Protocol):
+    """A decoder with `num_cells` cells shared by up to `num_sequences` sequences."""
+
+    num_cells: int
+    num_sequences: int
+    batch_size: int
+    can_shift: bool
+    can_share: bool
+    """Whether a prefix of a sequence can be removed from or shared with another."""
+
+    def decode(self, rows: Sequence[Row]) -> DecodeStatus:
+        """Compute rows, at most `batch_size` of them; positions continue each sequence."""
+
+    def sampler(self, params: SamplingParams, history: Sequence[int]) -> TokenSampler:
+        """A sampler for one sequence whose prompt is `history`."""
+
+    def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:
+        """Draw a token for each (sampler, index of its row in the last decoded batch)."""
+
+    def copy(self, source: int, target: int, end: int) -> None:
+        """Let `target`, which is empty, share the cells of `source` at positions below `end`."""
+
+    def remove(self, sequence: int, start: int, end: int = -1) -> None:
+        """Take positions from `start` to before `end` (-1: the last) out of a sequence."""
+
+    def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
+        """Move positions from `start` to before `end` of a sequence by `delta`."""
+
+    def save(self, sequence: int) -> bytes | None:
+        """The state of a sequence, None where it cannot be had."""
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Put a saved state into an empty sequence; False where there is no room."""

@@ -1,0 +1,121 @@
+"""What supervisor and runner say to each other: length-prefixed JSON over one Unix socket.
+
+A message is one JSON object with `op`; its length goes before it as four bytes, little endian.
+JSON and not pickle, since a runner that a hostile model file has taken over must not gain anything
+in the supervisor. Nothing here knows what the operations mean, but for the forms of requests.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+from .request import FinishReason, GenerationRequest, LoadOptions, SamplingParams, Segment, Usage
+
+# A prompt of a million tokens is about 5 MB of text; nothing longer crosses.
+MAX_FRAME = 256 << 20
+_LENGTH = struct.Struct("<I")
+
+Message = dict[str, Any]
+
+
+class Channel:
+    """One end of the socket. One thread may read, and one at a time may send."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reader = connection.makefile("rb", buffering=1 << 16)
+
+    def send(self, message: Message) -> None:
+        """Send one message; blocks while the other end does not read.
+
+        Raises:
+            OSError: the other end is gone.
+        """
+        data = json.dumps(message, separators=(",", ":")).encode()
+        self._connection.sendall(_LENGTH.pack(len(data)) + data)
+
+    def receive(self) -> Message | None:
+        """The next message, None at the end or where the other end talks nonsense."""
+        try:
+            head = self._reader.read(_LENGTH.size)
+            if len(head) < _LENGTH.size:
+                return None
+            (length,) = _LENGTH.unpack(head)
+            if length > MAX_FRAME:
+                return None
+            data = self._reader.read(length)
+            message = json.loads(data) if len(data) == length else None
+        except (OSError, ValueError):
+            return None
+        return message if isinstance(message, dict) else None
+
+    def set_timeout(self, seconds: float | None) -> None:
+        """How long `receive` waits before it gives up, None for ever. Not for a used reader."""
+        self._connection.settimeout(seconds)
+
+    def close(self) -> None:
+        """Close this end. Call `shut` first where another thread may be reading."""
+        self._reader.close()
+        self._connection.close()
+
+    def shut(self) -> None:
+        """End the conversation: a `receive` in another thread returns None."""
+        try:
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def encode_request(request: GenerationRequest) -> Message:
+    """A request as JSON values; `decode_request` is its inverse."""
+    values = _fields(request)
+    values["prompt"] = [[segment.text, segment.special] for segment in request.prompt]
+    values["sampling"] = _fields(request.sampling)
+    values["sampling"]["logit_bias"] = list(request.sampling.logit_bias.items())
+    return values
+
+
+def decode_request(values: Mapping[str, Any]) -> GenerationRequest:
+    """The request that `encode_request` turned into `values`."""
+    sampling = dict(values["sampling"])
+    sampling["logit_bias"] = {int(token): float(bias) for token, bias in sampling["logit_bias"]}
+    rest = {
+        "prompt": tuple(Segment(text, special) for text, special in values["prompt"]),
+        "sampling": SamplingParams(**sampling),
+        "context": tuple(values["context"]),
+        "stop": tuple(values["stop"]),
+    }
+    return GenerationRequest(**{**values, **rest})
+
+
+def encode_options(options: LoadOptions) -> Message:
+    """Load options as JSON values."""
+    return _fields(options)
+
+
+def decode_options(values: Mapping[str, Any]) -> LoadOptions:
+    """The inverse of `encode_options`."""
+    return LoadOptions(**values)
+
+
+def encode_usage(usage: Usage) -> list[int]:
+    """A usage as a list of numbers, in the order of its fields."""
+    return list(_fields(usage).values())
+
+
+def decode_usage(values: list[int]) -> Usage:
+    """The inverse of `encode_usage`."""
+    return Usage(*values)
+
+
+def decode_finish(value: str | None) -> FinishReason | None:
+    """A finish reason by its name."""
+    return None if value is None else FinishReason(value)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}

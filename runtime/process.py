@@ -1,0 +1,382 @@
+"""The supervisor's handle of one runner process: start, talk, notice its death, end it.
+
+A reader thread per process hands messages to whom they are for. All methods may be called from any
+thread.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+from . import frames
+from .errors import ContextOverflow, EngineError, EngineMissing, LoadError, RunnerDied
+from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
+
+# What a runner may know of the environment. Tokens, proxies and home folders are not its business.
+_KEPT_VARIABLES = (
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "LLAMA_CPP_LIB_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "GOMP_CPU_AFFINITY",
+    "TMPDIR",
+)
+# Loading 100 GB from a slow disk takes this long; a runner that says nothing for it is stuck.
+LOAD_SILENCE_S = 300.0
+# Tokenising is all that stands between a request and its acceptance.
+ACCEPT_TIMEOUT_S = 120.0
+_EXIT_GRACE_S = 5.0
+_LAST_WORDS = 2000
+
+Death = Callable[[], None]
+Progress = Callable[[int], None]
+
+
+class RunnerProcess:
+    """A runner with its model loaded, or an exception."""
+
+    def __init__(
+        self,
+        name: str,
+        weights: tuple[Path, ...],
+        options: LoadOptions,
+        *,
+        on_death: Death = lambda: None,
+        on_progress: Progress = lambda percent: None,
+    ) -> None:
+        """Start a process and load a model in it.
+
+        Raises:
+            LoadError: the engine refused the model, or died of it.
+            EngineMissing: there is no usable engine.
+        """
+        self.name = name
+        self._on_death = on_death
+        self._keys = count(1)
+        self._lock = threading.Lock()
+        self._streams: dict[int, Stream] = {}
+        self._error: EngineError | None = None
+        self._ending = False
+        self._last_words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _bury)
+        self._process, self._channel, self._death_pipe = self._spawn()
+        try:
+            self.info, self.load_ns = self._load(weights, options, on_progress)
+        except BaseException:
+            self._ending = True
+            self._bury()
+            raise
+        self._reader = threading.Thread(target=self._read, name=f"runner {name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it may be given work."""
+        return self._error is None and not self._ending
+
+    @property
+    def busy(self) -> int:
+        """Requests running or waiting."""
+        return len(self._streams)
+
+    def generate(self, request: GenerationRequest, *, on_end: Callable[[], None]) -> Stream:
+        """Start a request; returns when it is accepted. `on_end` is called once, when it is over.
+
+        Raises:
+            ContextOverflow: it does not fit, and may not be truncated.
+            RunnerDied: the process is gone.
+        """
+        stream = self._open(on_end)
+        self._send({"op": "generate", "key": stream.key, "request": frames.encode_request(request)})
+        stream.wait_accepted()
+        return stream
+
+    def call(self, op: str, **facts: Any) -> Any:
+        """One question with one answer: `tokenize`, `detokenize`."""
+        stream = self._open(lambda: None)
+        self._send({"op": op, "key": stream.key, **facts})
+        return stream.wait_result()
+
+    def cancel(self, key: int) -> None:
+        """End a request; its stream gets a last delta."""
+        if key in self._streams:
+            self._send({"op": "cancel", "key": key})
+
+    def close(self) -> None:
+        """End the process; running requests get an error. Idempotent."""
+        self._ending = True
+        self._channel.shut()
+        reader = self._reader
+        if reader is not threading.current_thread():
+            reader.join(timeout=2 * _EXIT_GRACE_S)
+
+    def _spawn(self) -> tuple[subprocess.Popen[bytes], frames.Channel, int]:
+        ours, theirs = socket.socketpair()
+        death_read, death_write = os.pipe()
+        command = [sys.executable, "-m", "pannier.runtime.runner"]
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [*command, str(theirs.fileno()), str(death_read)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._last_words,
+                    env=scrubbed_environment(os.environ),
+                    pass_fds=(theirs.fileno(), death_read),
+                    start_new_session=True,
+                )
+            except BaseException:
+                os.close(death_write)
+                ours.close()
+                self._last_words.close()
+                raise
+            finally:
+                os.close(death_read)
+        return process, frames.Channel(ours), death_write
+
+    def _load(
+        self, weights: tuple[Path, ...], options: LoadOptions, on_progress: Progress
+    ) -> tuple[ModelInfo, int]:
+        paths = [str(path) for path in weights]
+        load = {"op": "load", "weights": paths, "options": frames.encode_options(options)}
+        self._send(load)
+        self._channel.set_timeout(LOAD_SILENCE_S)
+        while (message := self._channel.receive()) is not None:
+            match message["op"]:
+                case "progress":
+                    on_progress(message["percent"])
+                case "loaded":
+                    self._channel.set_timeout(None)
+                    return ModelInfo(**message["info"]), message["load_ns"]
+                case "failed":
+                    raise self._refusal(message)
+        raise LoadError(
+            f"cannot load {self.name}: {self._describe_end()}",
+            hint="`pannier doctor` tells whether the engine works on this machine",
+        )
+
+    def _refusal(self, message: frames.Message) -> EngineError:
+        if message["kind"] == "EngineMissing":
+            return EngineMissing(message["message"], hint=message["hint"])
+        reason = message["message"]
+        words = self._read_last_words()
+        detail = f" ({words})" if words else ""
+        return LoadError(f"cannot load {self.name}: {reason}{detail}", hint=message["hint"])
+
+    def _open(self, on_end: Callable[[], None]) -> Stream:
+        stream = Stream(self, next(self._keys), on_end)
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            self._streams[stream.key] = stream
+        return stream
+
+    def _send(self, message: frames.Message) -> None:
+        try:
+            with self._lock:
+                self._channel.send(message)
+        except OSError:
+            # It is dead; the reader thread notices, and tells everybody who waits.
+            return
+
+    def _read(self) -> None:
+        while (message := self._channel.receive()) is not None:
+            if message["op"] == "step":
+                self._deliver(message["pieces"])
+            else:
+                stream = self._streams.get(message["key"])
+                if stream is not None:
+                    if message["op"] != "accepted":
+                        self._forget(stream)
+                    stream.put(message)
+        self._die()
+
+    def _deliver(self, pieces: list[list[Any]]) -> None:
+        for key, text, tokens, *end in pieces:
+            stream = self._streams.get(key)
+            if stream is None:
+                continue
+            if not end:
+                stream.put(Delta(text, tokens))
+                continue
+            finish, usage, stop_text, context, error = end
+            self._forget(stream)
+            if error is not None:
+                stream.put(EngineError(f"{self.name}: {error}"))
+                continue
+            stream.put(
+                Delta(
+                    text,
+                    tokens,
+                    finish=frames.decode_finish(finish),
+                    usage=frames.decode_usage(usage),
+                    context=tuple(context),
+                    stop_text=stop_text,
+                )
+            )
+
+    def _forget(self, stream: Stream) -> None:
+        with self._lock:
+            self._streams.pop(stream.key, None)
+        stream.on_end()
+
+    def _die(self) -> None:
+        error = self._death()
+        with self._lock:
+            self._error = error
+            streams = list(self._streams.values())
+            self._streams.clear()
+        self._on_death()
+        for stream in streams:
+            stream.on_end()
+            stream.put(error)
+
+    def _death(self) -> RunnerDied:
+        """Bury the process and say what it died of."""
+        self._bury(keep_words=True)
+        code = self._process.returncode
+        name = signal_name(code)
+        with self._last_words:
+            if self._ending:
+                return RunnerDied(f"{self.name} was unloaded", signal=name)
+            hint = "the next request loads the model again"
+            if name == "SIGILL":
+                hint = "the engine was built for another CPU; run `pannier doctor`"
+            message = f"the process running {self.name} died: {self._describe_end()}"
+            return RunnerDied(message, signal=name, hint=hint)
+
+    def _bury(self, *, keep_words: bool = False) -> None:
+        self._channel.close()
+        os.close(self._death_pipe)
+        try:
+            self._process.wait(timeout=_EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if not keep_words:
+            self._last_words.close()
+
+    def _describe_end(self) -> str:
+        try:
+            code = self._process.wait(timeout=_EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            return "it does not answer"
+        name = signal_name(code)
+        reason = f"killed by {name}" if name else f"exit status {code}"
+        words = self._read_last_words()
+        return f"{reason} ({words})" if words else reason
+
+    def _read_last_words(self) -> str:
+        """The last line that it wrote to stderr."""
+        size = self._last_words.seek(0, os.SEEK_END)
+        self._last_words.seek(max(0, size - _LAST_WORDS))
+        lines = self._last_words.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else ""
+
+
+class Stream:
+    """Messages for one request; implements what `interface.GenerationStream` needs of a process."""
+
+    __slots__ = ("_messages", "_over", "_runner", "key", "on_end")
+
+    def __init__(self, runner: RunnerProcess, key: int, on_end: Callable[[], None]) -> None:
+        self._runner = runner
+        self.key = key
+        self.on_end = on_end
+        self._messages: queue.SimpleQueue[Delta | frames.Message | EngineError] = (
+            queue.SimpleQueue()
+        )
+        self._over = False
+
+    def put(self, message: Delta | frames.Message | EngineError) -> None:
+        """Hand over a message; the process's reader thread calls this."""
+        self._messages.put(message)
+
+    def wait_accepted(self) -> None:
+        """Wait until the runner took the request.
+
+        Raises:
+            EngineError: it did not.
+        """
+        message = self._next(ACCEPT_TIMEOUT_S)
+        if isinstance(message, dict) and message["op"] == "refused":
+            raise ContextOverflow(**message["facts"])
+
+    def wait_result(self) -> Any:
+        """The answer to a `call`."""
+        message = self._next(ACCEPT_TIMEOUT_S)
+        assert isinstance(message, dict)
+        return message["value"]
+
+    def poll(self, timeout_s: float) -> Delta | None:
+        """See `interface.GenerationStream.poll`."""
+        if self._over:
+            raise StopIteration
+        try:
+            message = self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if isinstance(message, EngineError):
+            self._over = True
+            raise message
+        assert isinstance(message, Delta)
+        self._over = message.finish is not None
+        return message
+
+    def __iter__(self) -> Iterator[Delta]:
+        while not self._over:
+            delta = self.poll(60.0)
+            if delta is not None:
+                yield delta
+
+    def cancel(self) -> None:
+        """See `interface.GenerationStream.cancel`."""
+        self._runner.cancel(self.key)
+
+    def _next(self, timeout_s: float) -> Delta | frames.Message:
+        try:
+            message = self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            self._runner.cancel(self.key)
+            raise EngineError(f"{self._runner.name} does not answer") from None
+        if isinstance(message, EngineError):
+            self._over = True
+            raise message
+        return message
+
+
+def scrubbed_environment(environment: os._Environ[str]) -> dict[str, str]:
+    """What of the environment a runner gets."""
+    kept = {name: environment[name] for name in _KEPT_VARIABLES if name in environment}
+    # Else ggml's abort handler starts a debugger where one is installed.
+    return {**kept, "GGML_NO_BACKTRACE": "1", "PATH": os.defpath}
+
+
+def signal_name(code: int | None) -> str | None:
+    """The name of the signal that a return code stands for, None where it is no signal."""
+    if code is None or code >= 0:
+        return None
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

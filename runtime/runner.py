@@ -1,0 +1,250 @@
+"""The child process that holds one model: `python -m pannier.runtime.runner SOCKET_FD DEATH_FD`.
+
+Three threads. The main one is the engine. A second one, with a stack that no tokenizer can exhaust,
+reads messages, tokenises and hands requests over. A third one waits for the parent's death and then
+ends the process, whatever the engine is doing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import frames
+from .context import ContextParams, LlamaBackend
+from .cores import usable_cores
+from .engine import Engine, Piece, Vocabulary
+from .errors import ContextOverflow, EngineError
+from .model import Model
+from .native import native
+from .request import GenerationRequest, LoadOptions
+
+# A pre-tokenizer's recursive regular expression took 60,000 equal letters to overflow 8 MiB; with
+# 512 MiB 120,000 pass. It is address space, used only where it is needed.
+BIG_STACK = 512 << 20
+# Context of a model when nobody says: Ollama's for machines without a large GPU.
+DEFAULT_CONTEXT = 4096
+# Sequences at a time when nobody says, and the contexts that the cells are enough for: streams
+# seldom use all of theirs, and the scheduler makes room where they do.
+DEFAULT_SEQUENCES = 16
+DEFAULT_FULL_CONTEXTS = 4
+_PR_SET_DUMPABLE = 4
+_PR_SET_NO_NEW_PRIVS = 38
+
+
+class Runner:
+    """One model, its engine, and the channel to the supervisor."""
+
+    def __init__(self, channel: frames.Channel, load: frames.Message) -> None:
+        options = frames.decode_options(load["options"])
+        paths = [Path(path) for path in load["weights"]]
+        self._channel = channel
+        self._sending = threading.Lock()
+        self._shares = -1
+        self.model = Model.load(paths, options, on_progress=self._report_progress)
+        train = self.model.train_context_length or DEFAULT_CONTEXT
+        self.context_length = min(options.num_ctx or DEFAULT_CONTEXT, train)
+        self.backend = LlamaBackend(self.model, self._context_params(options))
+        self.engine = Engine(
+            self.backend,
+            Vocabulary(self.model.pieces, self.model.end_tokens, self.model.control_tokens),
+            context_length=self.context_length,
+            max_running=options.num_parallel or DEFAULT_SEQUENCES,
+        )
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+
+    def _context_params(self, options: LoadOptions) -> ContextParams:
+        threads = options.num_thread or usable_cores()
+        contexts = options.num_parallel or DEFAULT_FULL_CONTEXTS
+        return ContextParams(
+            num_cells=self.context_length * contexts,
+            num_sequences=options.num_parallel or DEFAULT_SEQUENCES,
+            batch_size=max(32, min(options.num_batch, self.context_length)),
+            threads=threads,
+            batch_threads=threads,
+        )
+
+    def info(self) -> frames.Message:
+        """What `ModelInfo` holds, as JSON values."""
+        model = self.model
+        api = model.native.api
+        layers = int(api.llama_model_n_layer(model.handle))
+        heads, kv_heads = (
+            max(1, int(api.llama_model_n_head(model.handle))),
+            int(api.llama_model_n_head_kv(model.handle)),
+        )
+        row = model.embedding_length // heads * kv_heads * 2 * 2
+        template = api.llama_model_chat_template(model.handle, None)
+        return {
+            "architecture": model.metadata("general.architecture") or "",
+            "context_length": self.context_length,
+            "train_context_length": model.train_context_length,
+            "embedding_length": model.embedding_length,
+            "vocabulary_size": model.vocabulary_size,
+            "parameter_count": model.parameter_count,
+            "size": model.size + layers * row * self.backend.num_cells,
+            "size_vram": 0,
+            "chat_template": template.decode("utf-8", "replace") if template else None,
+            "bos_token": model.text([model.bos]),
+            "eos_token": model.text([model.eos]),
+        }
+
+    def send(self, message: frames.Message) -> None:
+        """Send to the supervisor, from any thread."""
+        with self._sending:
+            self._channel.send(message)
+
+    def run(self) -> None:
+        """The engine's loop; ends with the process."""
+        threading.stack_size(BIG_STACK)
+        threading.Thread(target=self._read, name="reader", daemon=True).start()
+        threading.stack_size(0)
+        engine, inbox = self.engine, self._inbox
+        while True:
+            if engine.is_idle:
+                with self._wake:
+                    while not inbox:
+                        self._wake.wait()
+            while inbox:
+                inbox.popleft()()
+            if not engine.is_idle:
+                pieces = engine.step()
+                if pieces:
+                    self.send({"op": "step", "pieces": [_encode_piece(p) for p in pieces]})
+
+    def _read(self) -> None:
+        while True:
+            message = self._channel.receive()
+            if message is None:
+                os._exit(0)
+            self._handle(message)
+
+    def _handle(self, message: frames.Message) -> None:
+        key = message["key"]
+        match message["op"]:
+            case "generate":
+                self._accept(key, frames.decode_request(message["request"]))
+            case "cancel":
+                self._post(lambda: self._cancel(key))
+            case "tokenize":
+                tokens = self.model.tokenize(message["text"], special=message["special"])
+                self.send({"op": "result", "key": key, "value": tokens})
+            case "detokenize":
+                text = self.model.text(message["tokens"])
+                self.send({"op": "result", "key": key, "value": text})
+
+    def _accept(self, key: int, request: GenerationRequest) -> None:
+        tokens = self.model.tokenize_prompt(request.prompt)
+        if request.context:
+            known = range(self.model.vocabulary_size)
+            tokens = [token for token in request.context if token in known] + tokens
+        if not tokens:
+            start = self.model.bos if self.model.bos >= 0 else self.model.eos
+            tokens = [max(0, start)]
+        limit = self.context_length
+        truncated = 0
+        if len(tokens) >= limit:
+            if not request.truncate or limit < 2:
+                error = ContextOverflow(len(tokens), limit)
+                facts = {"wanted": error.wanted, "limit": error.limit}
+                self.send({"op": "refused", "key": key, "kind": "ContextOverflow", "facts": facts})
+                return
+            tokens, truncated = truncate(tokens, request, limit)
+        self.send({"op": "accepted", "key": key})
+        self._post(lambda: self.engine.add(key, request, tokens, truncated=truncated))
+
+    def _cancel(self, key: int) -> None:
+        piece = self.engine.cancel(key)
+        if piece is not None:
+            self.send({"op": "step", "pieces": [_encode_piece(piece)]})
+
+    def _post(self, action: Callable[[], None]) -> None:
+        with self._wake:
+            self._inbox.append(action)
+            self._wake.notify()
+
+    def _report_progress(self, share: float) -> bool:
+        percent = int(share * 100)
+        if percent > self._shares:
+            self._shares = percent
+            self.send({"op": "progress", "percent": percent})
+        return True
+
+
+def truncate(tokens: list[int], request: GenerationRequest, limit: int) -> tuple[list[int], int]:
+    """Cut the middle out of a prompt, so that it and an answer fit `limit` (≥ 2) positions.
+
+    The first `num_keep` tokens stay, and as many of the last as leave a quarter of the context, or
+    what the request wants if that is less, for the answer. Returns the tokens and how many went.
+    """
+    wanted = limit if request.max_tokens is None else request.max_tokens
+    room = limit - max(1, min(wanted, limit // 4))
+    keep = max(0, min(request.num_keep, room // 2))
+    rest = tokens[keep:]
+    tail = rest[len(rest) - (room - keep) :]
+    return tokens[:keep] + tail, len(rest) - len(tail)
+
+
+def _encode_piece(piece: Piece) -> list[Any]:
+    if piece.finish is None and piece.error is None:
+        return [piece.key, piece.text, piece.tokens]
+    usage = None if piece.usage is None else frames.encode_usage(piece.usage)
+    end = [piece.finish, usage, piece.stop_text, piece.context, piece.error]
+    return [piece.key, piece.text, piece.tokens, *end]
+
+
+def harden() -> None:
+    """Give up what a runner does not need: core dumps, being traced, new privileges."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _die_with_parent(descriptor: int) -> None:
+    """Wait for the end of the pipe whose other end only the supervisor has."""
+    os.read(descriptor, 1)
+    os._exit(0)
+
+
+def main(arguments: list[str]) -> int:
+    """Serve one model until the supervisor goes away."""
+    socket_fd, death_fd = (int(argument) for argument in arguments)
+    harden()
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
+    channel = frames.Channel(socket.socket(fileno=socket_fd))
+    load = channel.receive()
+    if load is None:
+        return 0
+    started = time.monotonic_ns()
+    try:
+        native().start()
+        runner = Runner(channel, load)
+    except EngineError as error:
+        failure = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        channel.send({"op": "failed", **failure})
+        return 1
+    load_ns = time.monotonic_ns() - started
+    runner.send({"op": "loaded", "info": runner.info(), "load_ns": load_ns})
+    runner.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

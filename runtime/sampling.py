@@ -1,0 +1,111 @@
+"""Drawing tokens: a chain of the library's samplers per sequence, in Ollama's order.
+
+Everything runs in C over one row of logits; Python only builds the chain.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from .model import Model
+from .request import SamplingParams
+
+# The library's word for "draw a seed yourself"; never handed over, so that seeds are ours.
+_SEED_MASK = 0xFFFF_FFFF
+# Before an unbounded top_p: drop what is this much less likely than the best token. A full sort of
+# 49k candidates takes 3.6 ms, this 0.65 ms, for 0.45 % of the probability mass of a flat
+# distribution (2-core Xeon, 135M model); peaked ones lose far less.
+TOP_P_PREFILTER = 1e-5
+
+
+class Sampler:
+    """One sequence's chain. Used by one thread at a time; `close` frees it."""
+
+    def __init__(
+        self,
+        model: Model,
+        params: SamplingParams,
+        *,
+        context_length: int,
+        history: Iterable[int] = (),
+        prefilter: float = TOP_P_PREFILTER,
+    ) -> None:
+        """Build the chain; `history` are the prompt's tokens, which penalties look back at."""
+        self._model = model
+        api = model.native.api
+        self._sample = api.llama_sampler_sample
+        self.seed = params.seed & _SEED_MASK if params.seed >= 0 else secrets.randbits(32)
+        chain_params = api.llama_sampler_chain_default_params()
+        chain_params.no_perf = True
+        self.handle: Any = api.llama_sampler_chain_init(chain_params)
+        for sampler in self._parts(params, context_length, prefilter):
+            api.llama_sampler_chain_add(self.handle, sampler)
+        if _has_penalties(params):
+            accept = model.native.quick.llama_sampler_accept
+            last_n = params.repeat_last_n if params.repeat_last_n >= 0 else context_length
+            for token in list(history)[-last_n:] if last_n else ():
+                accept(self.handle, token)
+
+    def sample(self, context: Any, row: int) -> int:
+        """Draw from the logits of output `row` and remember the token."""
+        token: int = self._sample(self.handle, context, row)
+        return token
+
+    def close(self) -> None:
+        """Free the chain. Idempotent."""
+        if self.handle:
+            self._model.native.quick.llama_sampler_free(self.handle)
+            self.handle = None
+
+    def _parts(
+        self, params: SamplingParams, context_length: int, prefilter: float
+    ) -> Iterable[Any]:
+        api = self._model.native.api
+        size = self._model.vocabulary_size
+        if params.logit_bias:
+            yield api.llama_sampler_init_logit_bias(
+                size, len(params.logit_bias), _biases(api, params)
+            )
+        if _has_penalties(params):
+            last_n = params.repeat_last_n if params.repeat_last_n >= 0 else context_length
+            yield api.llama_sampler_init_penalties(
+                size,
+                last_n,
+                params.repeat_penalty,
+                params.frequency_penalty,
+                params.presence_penalty,
+            )
+        if params.temperature <= 0:
+            yield api.llama_sampler_init_greedy()
+            return
+        yield from self._truncation(params, prefilter)
+        yield api.llama_sampler_init_temp(params.temperature)
+        yield api.llama_sampler_init_dist(self.seed)
+
+    def _truncation(self, params: SamplingParams, prefilter: float) -> Iterable[Any]:
+        api = self._model.native.api
+        if params.top_k > 0:
+            yield api.llama_sampler_init_top_k(params.top_k)
+        elif (params.top_p < 1 or params.typical_p < 1) and prefilter > params.min_p:
+            yield api.llama_sampler_init_min_p(prefilter, 1)
+        if params.typical_p < 1:
+            yield api.llama_sampler_init_typical(params.typical_p, 1)
+        if params.top_p < 1:
+            yield api.llama_sampler_init_top_p(params.top_p, 1)
+        if params.min_p > 0:
+            yield api.llama_sampler_init_min_p(params.min_p, 1)
+
+
+def _has_penalties(params: SamplingParams) -> bool:
+    neutral = (params.repeat_penalty, params.frequency_penalty, params.presence_penalty)
+    return params.repeat_last_n != 0 and neutral != (1.0, 0.0, 0.0)
+
+
+def _biases(api: Any, params: SamplingParams) -> Any:
+    array = (api.llama_logit_bias * len(params.logit_bias))()
+    for entry, (token, bias) in zip(array, params.logit_bias.items(), strict=True):
+        entry.token, entry.bias = token, bias
+    return ctypes.cast(array, ctypes.POINTER(api.llama_logit_bias))

@@ -1,0 +1,53 @@
+"""One request inside the engine: its tokens, how many are computed, where it stands. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from .request import SamplingParams
+
+
+class Phase(StrEnum):
+    """Where a sequence stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    OVER = "over"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """What the scheduler knows of a request.
+
+    Attributes:
+        key: the number by which the other side of the process boundary knows it.
+        tokens: prompt, then what was drawn. The last one is not computed yet while it runs.
+        num_prompt: how many of `tokens` are the prompt.
+        limit: positions that it may take at most.
+        computed: how many of `tokens` are in cells.
+        slot: the backend's number of it, -1 while it has none.
+        work: whatever the engine hangs on to it; the scheduler never looks.
+    """
+
+    key: int
+    tokens: list[int]
+    num_prompt: int
+    limit: int
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    phase: Phase = Phase.WAITING
+    computed: int = 0
+    slot: int = -1
+    cached: int = 0
+    work: Any = None
+
+    @property
+    def remaining(self) -> int:
+        """Tokens that wait to be computed."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def is_prefilling(self) -> bool:
+        """Whether more than the last token is missing."""
+        return self.remaining > 1

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.models import smollm2, source_of
+
+from pannier.runtime.errors import ContextOverflow, LoadError, RunnerDied
+from pannier.runtime.interface import ModelSource
+from pannier.runtime.request import (
+    FinishReason,
+    GenerationRequest,
+    LoadOptions,
+    SamplingParams,
+    Segment,
+)
+from pannier.runtime.supervisor import Supervisor
+
+pytestmark = pytest.mark.engine
+
+GREEDY = SamplingParams(temperature=0)
+
+
+def ask(text: str, **fields: object) -> GenerationRequest:
+    prompt = (
+        Segment("<|im_start|>user\n"),
+        Segment(text, special=False),
+        Segment("<|im_end|>\n<|im_start|>assistant\n"),
+    )
+    values = {"prompt": prompt, "sampling": GREEDY, "max_tokens": 48, **fields}
+    return GenerationRequest(**values)  # type: ignore[arg-type]  # values of mixed types by name
+
+
+@pytest.fixture(scope="module")
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor(defaults=LoadOptions(num_ctx=1024)) as supervisor:
+        yield supervisor
+
+
+@pytest.fixture(scope="module")
+def source() -> ModelSource:
+    return source_of(smollm2(), "smol")
+
+
+def answer(supervisor: Supervisor, source: ModelSource, request: GenerationRequest) -> str:
+    return "".join(delta.text for delta in supervisor.generate(source, request))
+
+
+def test_a_question_is_answered_in_pieces(supervisor: Supervisor, source: ModelSource) -> None:
+    deltas = list(supervisor.generate(source, ask("Name three colours.")))
+    assert "Red" in "".join(delta.text for delta in deltas)
+    assert len(deltas) > 5
+    end = deltas[-1]
+    assert end.finish is FinishReason.STOP
+    assert end.usage is not None
+    assert end.usage.prompt_tokens == 13
+    assert end.usage.completion_tokens == sum(delta.tokens for delta in deltas)
+    assert min(end.usage.prompt_ns, end.usage.decode_ns) > 0
+
+
+def test_user_text_never_becomes_a_control_token(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    marker = "<|im_start|>"
+    assert len(supervisor.tokenize(source, marker, special=True)) == 1
+    assert len(supervisor.tokenize(source, marker, special=False)) > 1
+
+
+def test_text_survives_tokens(supervisor: Supervisor, source: ModelSource) -> None:
+    text = "Zwölf Boxkämpfer – 猫が好き 🐈"
+    assert supervisor.detokenize(source, supervisor.tokenize(source, text)) == text
+
+
+def test_a_stop_text_ends_the_answer_and_is_left_out(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    deltas = list(supervisor.generate(source, ask("Name three colours.", stop=("\n2. B",))))
+    assert "".join(delta.text for delta in deltas) == "1. Red"
+    assert deltas[-1].finish is FinishReason.STOP
+    assert deltas[-1].stop_text == "\n2. B"
+
+
+def test_max_tokens_ends_the_answer(supervisor: Supervisor, source: ModelSource) -> None:
+    for limit in (0, 1, 3):
+        deltas = list(supervisor.generate(source, ask("Count to 100.", max_tokens=limit)))
+        assert deltas[-1].finish is FinishReason.LENGTH
+        assert sum(delta.tokens for delta in deltas) == limit
+
+
+def test_a_seed_repeats_an_answer(supervisor: Supervisor, source: ModelSource) -> None:
+    hot = SamplingParams(temperature=1.5, seed=7)
+    first, second = (
+        answer(supervisor, source, ask("Tell a story.", sampling=hot, max_tokens=24))
+        for _ in range(2)
+    )
+    assert first == second
+
+
+def test_logit_bias_forbids_a_token(supervisor: Supervisor, source: ModelSource) -> None:
+    (red,) = supervisor.tokenize(source, " Red")
+    biased = SamplingParams(temperature=0, logit_bias={red: -100.0})
+    assert " Red" not in answer(supervisor, source, ask("Name three colours.", sampling=biased))
+
+
+def test_parallel_requests_answer_like_lonely_ones(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    questions = ["Name three colours.", "What is the capital of France?", "Say hello.", "Who am I?"]
+    alone = [answer(supervisor, source, ask(question, max_tokens=12)) for question in questions]
+    streams = [supervisor.generate(source, ask(question, max_tokens=12)) for question in questions]
+    together = ["".join(delta.text for delta in stream) for stream in streams]
+    assert together == alone
+
+
+def test_a_cancelled_request_ends_soon(supervisor: Supervisor, source: ModelSource) -> None:
+    stream = supervisor.generate(source, ask("Count to 1000.", max_tokens=None))
+    next(iter(stream))
+    stream.cancel()
+    end = list(stream)[-1]
+    assert end.finish is FinishReason.CANCELLED
+    assert supervisor.loaded()[0].busy == 0
+
+
+def test_a_long_prompt_is_cut_and_says_so(supervisor: Supervisor, source: ModelSource) -> None:
+    deltas = list(supervisor.generate(source, ask("word " * 3000, max_tokens=2)))
+    usage = deltas[-1].usage
+    assert usage is not None
+    assert usage.prompt_tokens + usage.truncated_tokens > 3000
+    assert usage.prompt_tokens <= 1022
+
+
+def test_a_long_prompt_is_refused_where_it_may_not_be_cut(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    with pytest.raises(ContextOverflow) as caught:
+        supervisor.generate(source, ask("word " * 3000, truncate=False))
+    assert caught.value.limit == 1024
+    assert caught.value.wanted > 3000
+
+
+def test_an_empty_prompt_is_answered(supervisor: Supervisor, source: ModelSource) -> None:
+    request = GenerationRequest((), sampling=GREEDY, max_tokens=2)
+    assert list(supervisor.generate(source, request))[-1].finish is not None
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGABRT"])
+def test_a_dead_runner_is_named_and_the_next_request_works(
+    supervisor: Supervisor, source: ModelSource, name: str
+) -> None:
+    stream = supervisor.generate(source, ask("Count to 1000.", max_tokens=None))
+    next(iter(stream))
+    os.kill(stream.model.pid, signal.Signals[name])
+    with pytest.raises(RunnerDied, match=name) as caught:
+        list(stream)
+    assert caught.value.signal == name
+    assert answer(supervisor, source, ask("Say hello."))
+
+
+def test_a_runner_that_died_idle_is_replaced(supervisor: Supervisor, source: ModelSource) -> None:
+    os.kill(supervisor.load(source).pid, signal.SIGKILL)
+    assert answer(supervisor, source, ask("Say hello."))
+
+
+def test_other_load_options_load_the_model_again(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    before = supervisor.load(source)
+    after = supervisor.load(source, options=LoadOptions(num_ctx=512))
+    assert after.info.context_length == 512
+    assert after.pid != before.pid
+    assert after.load_ns > 0
+    assert supervisor.load(source).load_ns == 0
+
+
+def test_many_callers_load_a_model_once(source: ModelSource) -> None:
+    pids: list[int] = []
+    with Supervisor(defaults=LoadOptions(num_ctx=256)) as supervisor:
+        threads = [
+            threading.Thread(target=lambda: pids.append(supervisor.load(source).pid))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(pids) == 4
+    assert len(set(pids)) == 1
+
+
+def test_keep_alive_zero_unloads_after_the_answer(source: ModelSource) -> None:
+    with Supervisor(defaults=LoadOptions(num_ctx=256)) as supervisor:
+        stream = supervisor.generate(source, ask("Hello", max_tokens=2), keep_alive_s=0)
+        list(stream)
+        wait_for_end(stream.model.pid)
+        assert supervisor.loaded() == ()
+
+
+def test_unload_lets_running_requests_finish(source: ModelSource) -> None:
+    with Supervisor(defaults=LoadOptions(num_ctx=256)) as supervisor:
+        stream = supervisor.generate(source, ask("Count to 100.", max_tokens=16))
+        assert supervisor.unload(source.digest)
+        assert supervisor.loaded() == ()
+        assert list(stream)[-1].finish is FinishReason.LENGTH
+        wait_for_end(stream.model.pid)
+        assert not supervisor.unload(source.digest)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + bytes(100))
+    with Supervisor() as supervisor, pytest.raises((LoadError, Exception)) as caught:
+        supervisor.load(source_of(bad, "bad"))
+    assert "bad" in str(caught.value)
+
+
+def test_no_runner_outlives_a_killed_parent() -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from support.models import smollm2, source_of
+        from pannier.runtime.request import LoadOptions
+        from pannier.runtime.supervisor import Supervisor
+        supervisor = Supervisor(defaults=LoadOptions(num_ctx=256))
+        print(supervisor.load(source_of(smollm2())).pid, flush=True)
+        sys.stdin.read()
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    wait_for_end(pid)
+
+
+def wait_for_end(pid: int) -> None:
+    """Return when a process is gone; the test's own time limit bounds the wait."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(descriptor, 0)
+        assert select.select([descriptor], [], [], 20)[0], "the runner is still there"
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
