@@ -30,6 +30,14 @@ CNCF_WEIGHT_RAW = "application/vnd.cncf.model.weight.v1.raw"
 CNCF_WEIGHT_CONFIG_RAW = "application/vnd.cncf.model.weight.config.v1.raw"
 CNCF_DOC_RAW = "application/vnd.cncf.model.doc.v1.raw"
 CNCF_FILEPATH = "org.cncf.model.filepath"
+CNCF_PREFIX = "application/vnd.cncf.model."
+# Their names before June 2025; artifacts of that time are still in registries.
+CNAI_CONFIG = "application/vnd.cnai.model.config.v1+json"
+CNAI_FILEPATH = "org.cnai.model.filepath"
+CNAI_PREFIX = "application/vnd.cnai.model."
+
+# Ollama, server/images.go
+OLLAMA_PREFIX = "application/vnd.ollama.image."
 
 # image-spec v1.1.1, annotations.md
 TITLE = "org.opencontainers.image.title"

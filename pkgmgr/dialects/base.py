@@ -6,18 +6,61 @@ I/O of its own; weights are never opened.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from ..descriptor import Descriptor
+from ..digest import Digest
 from ..manifest import Manifest
-from ..modelspec import ModelSpec
+from ..modelspec import ChatMessage, ModelSpec, Role
 
 # A text layer or a config may be this long; weights are never read whole.
 MAX_SMALL_BLOB = 16 << 20
 # Reads a whole small blob (config, template, …), at most MAX_SMALL_BLOB bytes, verified.
 OpenBlob = Callable[[Descriptor], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class DraftFile:
+    """One file of a model that is about to be written: weights, projector, adapter or draft."""
+
+    role: Role
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDraft:
+    """A model before it is written in any dialect. Equal drafts give equal manifests.
+
+    Attributes:
+        files: in order; weights' order is the shard order.
+        params, settings, details: as in `ModelSpec`.
+        title: what the weights call themselves (`general.name`); None if they do not.
+        spdx: the weights' licence as an SPDX expression, None if unknown.
+        created: RFC 3339 time that is to stand in the artifact; None for none.
+        annotations: for the manifest (provenance), where the dialect has a place for them.
+    """
+
+    files: tuple[DraftFile, ...]
+    template: str | None = None
+    jinja_template: str | None = None
+    system: str | None = None
+    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    messages: tuple[ChatMessage, ...] = ()
+    licenses: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    details: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    title: str | None = None
+    spdx: str | None = None
+    created: str | None = None
+    annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def select(self, role: Role) -> tuple[DraftFile, ...]:
+        """The files of one role, in order."""
+        return tuple(file for file in self.files if file.role is role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +79,11 @@ class Composition:
     media_type: str
     blobs: tuple[tuple[Descriptor, bytes], ...]
     dropped: tuple[str, ...] = ()
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """The manifest's."""
+        return Descriptor(self.media_type, Digest.of(self.manifest), len(self.manifest))
 
 
 class Dialect(Protocol):
