@@ -1,0 +1,291 @@
+"""What hangs on a manifest: signatures, block indexes, bills of material, any attestation.
+
+Two forms exist and both are read: OCI referrers, manifests with a `subject` (image-spec v1.1.1,
+manifest.md; distribution-spec v1.1.1, "Listing Referrers" and its fallback tag), and cosign's
+tags `sha256-<hex>.sig`, `.att` and `.sbom` in the model's own repository.
+
+In a store a referrer is an entry whose name is its own digest, so that nothing collects it and
+every OCI tool finds it in index.json.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from . import mediatypes
+from .descriptor import Descriptor
+from .digest import Digest
+from .errors import (
+    BlobNotFound,
+    DigestMismatch,
+    InvalidManifest,
+    ModelNotFound,
+    SizeMismatch,
+)
+from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from .reference import Reference
+from .store.index import Entry
+from .store.store import Store
+from .transfer.content import Source, Target
+
+EMPTY = b"{}"
+# More than anybody hangs on one model; the rest of a hostile list is not looked at.
+MAX_ATTACHMENTS = 256
+_SUFFIXES = (".sig", ".att", ".sbom")
+_TAG = re.compile(r"sha(256|512)-[0-9a-f]{64,128}(\.sig|\.att|\.sbom)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One attached manifest, and the tag that it is found by, None for a referrer."""
+
+    manifest: Manifest
+    tag: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The artifact type, or the config's media type where there is none."""
+        return self.manifest.artifact_type or self.manifest.config.media_type
+
+    def reference_in(self, model: Reference) -> Reference:
+        """The name of the attachment beside a model."""
+        if self.tag is not None:
+            return model.with_tag(self.tag)
+        return model.with_tag(None).with_digest(self.manifest.descriptor.digest)
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """A source that can list referrers itself (the referrers API)."""
+
+    def referrers(self, digest: Digest) -> Iterable[Descriptor]:
+        """Descriptors of the manifests whose subject is `digest`."""
+
+
+def is_attachment_tag(tag: str) -> bool:
+    """Whether a tag names what hangs on another manifest and no model."""
+    return bool(_TAG.fullmatch(tag))
+
+
+def is_attachment(store: Store, entry: Entry) -> bool:
+    """Whether an entry of a store is an attachment and no model."""
+    tag = entry.reference.tag
+    if tag is not None:
+        return is_attachment_tag(tag)
+    try:
+        return store.manifest(entry.descriptor.digest).subject is not None
+    except (BlobNotFound, InvalidManifest):
+        return False
+
+
+def in_store(store: Store, digest: Digest) -> tuple[Attachment, ...]:
+    """What hangs on a manifest in a store, referrers first, in the order of their digests."""
+    found: dict[Digest, Attachment] = {}
+    stem = fallback_tag(digest)
+    for entry in store.entries():
+        attachment = _stored(store, entry, digest, stem)
+        if attachment is not None:
+            found[attachment.manifest.descriptor.digest] = attachment
+    return tuple(sorted(found.values(), key=_order))[:MAX_ATTACHMENTS]
+
+
+def in_source(source: Source, model: Reference, digest: Digest) -> tuple[Attachment, ...]:
+    """What hangs on a manifest in a registry.
+
+    Raises:
+        TransferError: where it cannot be asked.
+        IntegrityError: where it answers with other bytes than it names.
+    """
+    found: dict[Digest, Attachment] = {}
+    for descriptor in list(_listed(source, model, digest))[:MAX_ATTACHMENTS]:
+        content = read_manifest(source, descriptor)
+        if isinstance(content, Manifest) and _subject(content) == digest:
+            found[descriptor.digest] = Attachment(content)
+    for suffix in _SUFFIXES:
+        tag = fallback_tag(digest) + suffix
+        try:
+            content = read_manifest(source, source.resolve(model.with_tag(tag)))
+        except ModelNotFound:
+            continue
+        if isinstance(content, Manifest):
+            found[content.descriptor.digest] = Attachment(content, tag)
+    return tuple(sorted(found.values(), key=_order))
+
+
+def make_referrer(
+    subject: Descriptor,
+    *,
+    artifact_type: str,
+    layers: Iterable[Descriptor],
+    annotations: Mapping[str, str],
+) -> Manifest:
+    """A referrer's manifest with an empty config; nothing is stored."""
+    config = Descriptor(mediatypes.OCI_EMPTY, Digest.of(EMPTY), len(EMPTY))
+    bare = Descriptor(subject.media_type, subject.digest, subject.size)
+    document = {
+        "schemaVersion": 2,
+        "mediaType": mediatypes.OCI_MANIFEST,
+        "artifactType": artifact_type,
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+        "subject": bare.to_json(),
+    }
+    if annotations:
+        document["annotations"] = dict(sorted(annotations.items()))
+    raw = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    content = parse(raw)
+    assert isinstance(content, Manifest)
+    return content
+
+
+def add(
+    target: Target, model: Reference, attachment: Attachment, blobs: Mapping[Digest, bytes]
+) -> None:
+    """Write an attachment beside a model.
+
+    Args:
+        target: a store or a registry repository.
+        model: the name of the model; host and repository count.
+        attachment: what to write.
+        blobs: the content of its config and layers.
+    """
+    manifest = attachment.manifest
+    for descriptor in manifest.children:
+        content = EMPTY if descriptor.digest == Digest.of(EMPTY) else blobs[descriptor.digest]
+        target.push(descriptor, io.BytesIO(content))
+    finish(target, model, attachment)
+
+
+def copy_all(
+    source: Source, target: Target, model: Reference, attachments: Iterable[Attachment]
+) -> None:
+    """Copy attachments with their blobs from one place to another.
+
+    Raises:
+        TransferError, IntegrityError: as `push` and `fetch` do.
+    """
+    for attachment in attachments:
+        for descriptor in attachment.manifest.children:
+            if not target.exists(descriptor):
+                with source.fetch(descriptor) as content:
+                    target.push(descriptor, content)
+        finish(target, model, attachment)
+
+
+def finish(target: Target, model: Reference, attachment: Attachment) -> None:
+    """Write an attachment's manifest, its blobs being there, and make it findable."""
+    manifest = attachment.manifest
+    target.push(manifest.descriptor, io.BytesIO(manifest.raw))
+    if attachment.tag is not None or isinstance(target, Store):
+        target.tag(manifest.descriptor, attachment.reference_in(model))
+    elif not _lists(target, manifest):
+        _add_to_fallback(target, model, manifest)
+
+
+def fallback_tag(digest: Digest) -> str:
+    """The referrers tag of a digest (distribution-spec v1.1.1, "Referrers Tag Schema")."""
+    return f"{digest.algorithm}-{digest.hex[:64]}"
+
+
+def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
+    """A manifest from any place, verified.
+
+    Raises:
+        IntegrityError: where its bytes are not what the descriptor says.
+    """
+    if descriptor.size > MAX_MANIFEST_SIZE:
+        raise InvalidManifest(f"{descriptor.size} bytes", digest=str(descriptor.digest))
+    return parse(read_small(source, descriptor), media_type=descriptor.media_type)
+
+
+def read_small(source: Source, descriptor: Descriptor) -> bytes:
+    """A blob that the caller knows to be small, verified.
+
+    Raises:
+        IntegrityError: where its bytes are not what the descriptor says.
+    """
+    parts, size = [], 0
+    with source.fetch(descriptor) as content:
+        while size <= descriptor.size and (data := content.read(descriptor.size + 1 - size)):
+            parts.append(data)
+            size += len(data)
+    raw = b"".join(parts)
+    if len(raw) != descriptor.size:
+        raise SizeMismatch(str(descriptor.digest), descriptor.size, size, place=source.place)
+    actual = Digest.of(raw, algorithm=descriptor.digest.algorithm)
+    if actual != descriptor.digest:
+        raise DigestMismatch(str(descriptor.digest), str(actual), place=source.place)
+    return raw
+
+
+def _stored(store: Store, entry: Entry, digest: Digest, stem: str) -> Attachment | None:
+    tag = entry.reference.tag
+    if tag is not None and tag not in [stem + suffix for suffix in _SUFFIXES]:
+        return None
+    try:
+        content = store.manifest(entry.descriptor.digest)
+    except (BlobNotFound, InvalidManifest):
+        return None
+    if not isinstance(content, Manifest) or (tag is None and _subject(content) != digest):
+        return None
+    return Attachment(content, tag)
+
+
+def _listed(source: Source, model: Reference, digest: Digest) -> Iterator[Descriptor]:
+    if isinstance(source, Referring):
+        yield from source.referrers(digest)
+        return
+    try:
+        index = read_manifest(source, source.resolve(model.with_tag(fallback_tag(digest))))
+    except ModelNotFound:
+        return
+    if isinstance(index, Index):
+        yield from index.manifests
+
+
+def _lists(target: Target, manifest: Manifest) -> bool:
+    subject = _subject(manifest)
+    if subject is None or not isinstance(target, Referring):
+        return False
+    return any(item.digest == manifest.descriptor.digest for item in target.referrers(subject))
+
+
+def _add_to_fallback(target: Target, model: Reference, manifest: Manifest) -> None:
+    """Keep the index under the fallback tag, as clients must for registries without the API."""
+    subject = _subject(manifest)
+    assert subject is not None
+    name = model.with_tag(fallback_tag(subject))
+    described = manifest.descriptor
+    try:
+        index = read_manifest(target, target.resolve(name))
+        listed = index.manifests if isinstance(index, Index) else ()
+    except ModelNotFound:
+        listed = ()
+    if any(item.digest == described.digest for item in listed):
+        return
+    kind = manifest.artifact_type or manifest.config.media_type
+    new = Descriptor(
+        described.media_type, described.digest, described.size, manifest.annotations, kind
+    )
+    document = {
+        "schemaVersion": 2,
+        "mediaType": mediatypes.OCI_INDEX,
+        "manifests": [item.to_json() for item in (*listed, new)],
+    }
+    raw = json.dumps(document, separators=(",", ":")).encode("utf-8")
+    descriptor = Descriptor(mediatypes.OCI_INDEX, Digest.of(raw), len(raw))
+    target.push(descriptor, io.BytesIO(raw))
+    target.tag(descriptor, name)
+
+
+def _subject(manifest: Manifest) -> Digest | None:
+    return manifest.subject.digest if manifest.subject else None
+
+
+def _order(attachment: Attachment) -> tuple[bool, Digest]:
+    return attachment.tag is not None, attachment.manifest.descriptor.digest
