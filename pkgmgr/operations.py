@@ -19,7 +19,8 @@ from .errors import InvalidManifest, ManifestError, UnknownDialect
 from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from .modelspec import ModelSpec, Role
 from .reference import Reference
-from .store.store import Entry, Store
+from .store.index import Entry
+from .store.store import Store
 from .transfer.events import OnEvent, ignore
 
 if TYPE_CHECKING:
@@ -81,8 +82,9 @@ def pull(
     with ExitStack() as closing:
         registry = _open(closing, reference, settings)
         root = registry.resolve(reference)
+        closing.enter_context(store.lease())
         copy(registry, store, root, on_event=on_event)
-    store.tag(root, reference)
+        store.tag(root, reference)
     return root
 
 
@@ -126,11 +128,17 @@ def read_model(store: Store, reference: Reference) -> Model:
     """
     entry = store.find(reference)
     manifest = model_manifest(store, entry.descriptor.digest)
+    return Model(entry, manifest, read_spec_of(store, manifest))
 
-    def open_blob(descriptor: Descriptor) -> bytes:
-        return store.read(descriptor, max_size=MAX_SMALL_BLOB)
 
-    return Model(entry, manifest, read_spec(manifest, open_blob))
+def read_spec_of(store: Store, manifest: Manifest) -> ModelSpec:
+    """Understand a stored manifest.
+
+    Raises:
+        UnknownDialect: where it describes no model.
+        BlobNotFound, IntegrityError: where one of its small layers is absent or damaged.
+    """
+    return read_spec(manifest, lambda item: store.read(item, max_size=MAX_SMALL_BLOB))
 
 
 def model_manifest(store: Store, digest: Digest) -> Manifest:
@@ -151,23 +159,24 @@ def model_manifest(store: Store, digest: Digest) -> Manifest:
     raise UnknownDialect("the index names no model that is stored here", digest=str(digest))
 
 
-def read_header(store: Store, spec: ModelSpec, *, arrays: bool = False) -> Header:
-    """The GGUF header of a model's (first) weights file.
+def read_header(
+    store: Store, spec: ModelSpec, *, role: Role = Role.WEIGHTS, arrays: bool = False
+) -> Header:
+    """The GGUF header of a model's first file of a role.
 
     Raises:
-        UnknownDialect: where the model has no weights.
-        InvalidGGUF: where they are no GGUF.
+        UnknownDialect: where the model has no such file.
+        BlobNotFound: where the file is not in the store.
+        InvalidGGUF: where it is no GGUF.
     """
     from .gguf import read_header as read
 
-    weights = spec.select(Role.WEIGHTS)
-    if not weights:
-        raise UnknownDialect("it has no weights", digest=str(spec.digest))
-    path = store.path(weights[0].descriptor.digest)
-    with path.open("rb") as stream:
-        return read(
-            stream, size=path.stat().st_size, name=weights[0].filename or path.name, arrays=arrays
-        )
+    parts = spec.select(role)
+    if not parts:
+        raise UnknownDialect(f"it has no {role}", digest=str(spec.digest))
+    name = parts[0].filename or parts[0].descriptor.digest.short
+    with store.fetch(parts[0].descriptor) as stream:
+        return read(stream, size=parts[0].descriptor.size, name=name, arrays=arrays)
 
 
 def inspect(store: Store, reference: Reference) -> Document:

@@ -12,3 +12,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before removi
 PlainHttp = Annotated[
     bool, typer.Option("--plain-http", help="Speak HTTP, not HTTPS, to the registry.")
 ]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Do not check the registry's TLS certificate.")
+]

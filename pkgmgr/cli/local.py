@@ -1,0 +1,252 @@
+"""Commands on the store of this machine: list, show, inspect, cp, rm. None needs a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import operations
+from ..store.store import Store
+from .names import Name, Names, parse_name, settings_for
+from .options import Insecure, Json, PlainHttp, Quiet, Yes
+from .output import Output, human_age, human_size, one_line, plain
+
+if TYPE_CHECKING:
+    from ..gguf import Header
+
+# `show` prints this many lines of a licence; `--license` prints all of them.
+_LICENSE_LINES = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command("list")(list_models)
+    app.command("ls", hidden=True)(list_models)
+    app.command("show")(show)
+    app.command("inspect")(inspect)
+    app.command("cp")(copy)
+    app.command("rm")(remove)
+
+
+def list_models(as_json: Json = False) -> None:
+    """List the models in the store, the newest first."""
+    models = operations.list_models(Store.open())
+    Output(as_json=as_json).table(
+        ("NAME", "DIGEST", "SIZE", "DIALECT", "MODIFIED"),
+        (
+            (
+                model.reference.familiar,
+                model.digest.short,
+                human_size(model.size),
+                model.dialect,
+                human_age(model.modified),
+            )
+            for model in models
+        ),
+        records=map(_record, models),
+    )
+
+
+def show(
+    name: Name,
+    as_json: Json = False,
+    modelfile: Annotated[bool, typer.Option("--modelfile", help="Only the Modelfile.")] = False,
+    parameters: Annotated[bool, typer.Option("--parameters", help="Only the parameters.")] = False,
+    template: Annotated[bool, typer.Option("--template", help="Only the template.")] = False,
+    system: Annotated[bool, typer.Option("--system", help="Only the system prompt.")] = False,
+    license_: Annotated[bool, typer.Option("--license", help="Only the licences.")] = False,
+) -> None:
+    """Show what a model is: architecture, parameters, template, system prompt, licence."""
+    store = Store.open()
+    model = operations.read_model(store, parse_name(name))
+    spec = model.spec
+    parts = {
+        "modelfile": lambda: operations.modelfile_text(store, model),
+        "parameters": lambda: "\n".join(_parameter_lines(spec.params)),
+        "template": lambda: spec.template or spec.jinja_template or "",
+        "system": lambda: spec.system or "",
+        "license": lambda: "\n\n".join(spec.licenses),
+    }
+    wanted = (modelfile, parameters, template, system, license_)
+    chosen = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
+    if len(chosen) > 1:
+        raise typer.BadParameter(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    if chosen:
+        text = parts[chosen[0]]()
+        Output(as_json=as_json).result({chosen[0]: text}, lines=[plain(text)] if text else [])
+        return
+    header = operations.read_header(store, spec)
+    record = _show_record(model, header) | {"modelfile": parts["modelfile"]()}
+    Output(as_json=as_json).result(record, lines=_show_lines(model, header))
+
+
+def inspect(
+    name: Name,
+    as_json: Json = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Ask the registry; nothing is stored.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The manifest's bytes exactly as they are stored.")
+    ] = False,
+    plain_http: PlainHttp = False,
+    insecure: Insecure = False,
+) -> None:
+    """Print the manifest of a model, as its digest names it."""
+    import json
+    import sys
+
+    reference = parse_name(name)
+    if remote:
+        settings = settings_for(reference, plain_http=plain_http, insecure=insecure)
+        document = operations.inspect_remote(reference, settings=settings)
+    else:
+        document = operations.inspect(Store.open(), reference)
+    if raw:
+        sys.stdout.buffer.write(document.content.raw)
+        return
+    manifest = json.loads(document.content.raw)
+    record = {
+        "name": reference.familiar,
+        "digest": str(document.descriptor.digest),
+        "size": document.descriptor.size,
+        "media_type": document.descriptor.media_type or document.content.descriptor.media_type,
+        "manifest": manifest,
+    }
+    Output(as_json=as_json).result(
+        record,
+        lines=[
+            f"{one_line(reference.familiar)} {record['digest']}",
+            plain(json.dumps(manifest, ensure_ascii=False, indent=2)),
+        ],
+    )
+
+
+def copy(source: Name, destination: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Give a model a second name. No content is copied."""
+    target = parse_name(destination)
+    descriptor = operations.copy_name(Store.open(), parse_name(source), target)
+    output = Output(as_json=as_json, quiet=quiet)
+    output.result({"name": target.familiar, "digest": str(descriptor.digest)})
+    if not as_json:
+        output.notice(f"copied {source} to {target.familiar}")
+
+
+def remove(names: Names, yes: Yes = False, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Remove models: their names, and the content that no other model needs."""
+    import sys
+
+    store = Store.open()
+    references = [parse_name(name) for name in names]
+    found = [store.find(reference).reference.familiar for reference in references]
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty():
+        typer.confirm(f"Remove {', '.join(found)}?", abort=True, err=True)
+    removed = operations.remove(store, references)
+    output = Output(as_json=as_json, quiet=quiet)
+    output.result({"removed": [item.familiar for item in removed.references], "size": removed.size})
+    if not as_json:
+        output.notice(f"removed {', '.join(found)}; {human_size(removed.size)} freed")
+
+
+def _record(model: operations.Listed) -> dict[str, Any]:
+    modified = datetime.fromtimestamp(model.modified, UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "name": model.reference.familiar,
+        "reference": str(model.reference),
+        "digest": str(model.digest),
+        "size": model.size,
+        "modified": modified,
+        "dialect": model.dialect,
+    }
+
+
+def _show_record(model: operations.Model, header: Header) -> dict[str, Any]:
+    spec = model.spec
+    return {
+        "name": model.entry.reference.familiar,
+        "digest": str(model.entry.descriptor.digest),
+        "dialect": spec.dialect,
+        "architecture": header.architecture,
+        "parameter_count": header.parameter_count,
+        "quantization": header.quantization,
+        "context_length": _number(header, "context_length"),
+        "embedding_length": _number(header, "embedding_length"),
+        "parameters": dict(spec.params),
+        "template": spec.template,
+        "jinja_template": spec.jinja_template,
+        "system": spec.system,
+        "messages": [{"role": item.role, "content": item.content} for item in spec.messages],
+        "licenses": list(spec.licenses),
+        "layers": [
+            {
+                "role": str(part.role),
+                "digest": str(part.descriptor.digest),
+                "size": part.descriptor.size,
+                "media_type": part.descriptor.media_type,
+            }
+            for part in spec.parts
+        ],
+    }
+
+
+def _show_lines(model: operations.Model, header: Header) -> Iterator[str]:
+    spec = model.spec
+    facts = {
+        "name": model.entry.reference.familiar,
+        "digest": str(model.entry.descriptor.digest),
+        "dialect": spec.dialect,
+        "architecture": header.architecture,
+        "parameters": human_count(header.parameter_count),
+        "quantization": header.quantization,
+        "context length": str(_number(header, "context_length") or "unknown"),
+        "embedding length": str(_number(header, "embedding_length") or "unknown"),
+    }
+    yield from _section(
+        "Model", [f"{key:<18}{one_line(str(value))}" for key, value in facts.items()]
+    )
+    yield from _section("Parameters", _parameter_lines(spec.params))
+    yield from _section("System", plain(spec.system or "").splitlines())
+    for text in spec.licenses:
+        yield from _section("License", plain(text).strip().splitlines()[:_LICENSE_LINES])
+
+
+def _section(title: str, lines: list[str]) -> Iterator[str]:
+    if lines:
+        yield f"  {title}"
+        yield from (f"    {line}" for line in lines)
+        yield ""
+
+
+def _parameter_lines(params: Mapping[str, Any]) -> list[str]:
+    pairs = [
+        (name, item)
+        for name, value in params.items()
+        for item in (value if isinstance(value, (list, tuple)) else [value])
+    ]
+    return [f"{name:<18}{_parameter(value)}" for name, value in pairs]
+
+
+def _parameter(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _number(header: Header, name: str) -> int | None:
+    value = header.metadata.get(f"{header.architecture}.{name}")
+    return value if isinstance(value, int) else None
+
+
+def human_count(count: int) -> str:
+    """A number of parameters as model names have it.
+
+    >>> human_count(134_515_008), human_count(8_030_000_000)
+    ('134.52M', '8.03B')
+    """
+    for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            return f"{count / unit:.2f}".rstrip("0").rstrip(".") + name
+    return str(count)

@@ -1,0 +1,100 @@
+"""Commands about credentials: login, logout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InvalidOption, NotFound
+from ..reference import Reference
+from .names import load_settings, settings_for
+from .options import Insecure, Json, PlainHttp, Quiet
+from .output import Output
+
+if TYPE_CHECKING:
+    from ..transfer.credentials import Keychain
+
+Host = Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="The registry.")]
+_MAX_PASSWORD = 64 << 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command("login")(login)
+    app.command("logout")(logout)
+
+
+def login(
+    host: Host,
+    username: Annotated[str | None, typer.Option("--username", "-u", help="Who you are.")] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from standard input.")
+    ] = False,
+    plain_http: PlainHttp = False,
+    insecure: Insecure = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a user name and password with a registry, and keep them."""
+    from ..transfer.credentials import Credential
+    from ..transfer.open import check_login
+
+    reference = _some_name(host)
+    if username is None:
+        if not sys.stdin.isatty():
+            raise InvalidOption("no user name", hint="use --username, and --password-stdin")
+        username = typer.prompt("Username", err=True)
+    credential = Credential(str(username), _password(password_stdin))
+    check_login(
+        reference.host,
+        credential,
+        settings=settings_for(reference, plain_http=plain_http, insecure=insecure),
+    )
+    place = _keychain().store(reference.host, credential)
+    output = Output(as_json=as_json, quiet=quiet)
+    output.result({"host": reference.host, "stored_in": place})
+    if not as_json:
+        output.notice(f"logged in to {reference.host}; credentials are in {place}")
+
+
+def logout(host: Host, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Forget the credentials of a registry."""
+    reference = _some_name(host)
+    if not _keychain().erase(reference.host):
+        raise NotFound(f"no credentials for {reference.host}")
+    output = Output(as_json=as_json, quiet=quiet)
+    output.result({"host": reference.host})
+    if not as_json:
+        output.notice(f"logged out of {reference.host}")
+
+
+def _some_name(host: str) -> Reference:
+    """A name on that host, so that hosts are read by the rules of names."""
+    host = host.removeprefix("https://").rstrip("/")
+    if "/" in host:
+        raise InvalidOption(f"{host!r} is no registry host", hint="credentials are kept by host")
+    if not any(sign in host for sign in ".:") and host != "localhost":
+        raise InvalidOption(f"{host!r} is no registry host", hint="did you mean a full host name?")
+    return Reference.parse(f"{host}/x")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        password = sys.stdin.read(_MAX_PASSWORD).rstrip("\r\n")
+    elif sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, err=True)
+    else:
+        raise InvalidOption("no password", hint="use --password-stdin")
+    if not password:
+        raise InvalidOption("the password is empty")
+    return str(password)
+
+
+def _keychain() -> Keychain:
+    from ..transfer.credentials import Keychain
+
+    return Keychain(os.environ, home=Path.home(), own=load_settings().home / "auth.json")
