@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
 
 from .errors import LoadError, RunnerDied
@@ -209,6 +210,7 @@ class Supervisor:
                 if not predecessor.gone.wait(RELOAD_WAIT_S):
                     raise LoadError(f"cannot reload {source.name}: it is in use")
             resident.predecessors = set()
+            check_weights(source)
             resident.runner = RunnerProcess(
                 source.name,
                 source.files.weights,
@@ -305,6 +307,24 @@ class SupervisedStream:
     def cancel(self) -> None:
         """See `interface.GenerationStream.cancel`."""
         self._stream.cancel()
+
+
+def check_weights(source: ModelSource) -> None:
+    """Read the GGUF headers of a model in Python, before C does.
+
+    Raises:
+        InvalidGGUF: a file is none, or breaks a bound.
+        LoadError: a file is not there.
+    """
+    for number, path in enumerate(source.files.weights, start=1):
+        part = f" (file {number})" if len(source.files.weights) > 1 else ""
+        name = f"the model file{part} of {source.name}"
+        try:
+            with path.open("rb") as stream:
+                size = path.stat().st_size
+                gguf.check(gguf.read_header(stream, size=size, name=name), size=size, name=name)
+        except OSError as error:
+            raise LoadError(f"cannot read {name}: {error.strerror}") from error
 
 
 class _Once:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.gguf import tiny_llama
 from support.models import smollm2, source_of
 
+from pannier.pkgmgr.errors import InvalidGGUF
 from pannier.runtime.errors import ContextOverflow, LoadError, RunnerDied
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.request import (
@@ -216,9 +218,24 @@ def test_unload_lets_running_requests_finish(source: ModelSource) -> None:
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + bytes(100))
-    with Supervisor() as supervisor, pytest.raises((LoadError, Exception)) as caught:
-        supervisor.load(source_of(bad, "bad"))
-    assert "bad" in str(caught.value)
+    with Supervisor() as supervisor:
+        with pytest.raises(InvalidGGUF, match="of bad"):
+            supervisor.load(source_of(bad, "bad"))
+        assert supervisor.loaded() == ()
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with Supervisor() as supervisor, pytest.raises(LoadError, match="No such file"):
+        supervisor.load(source_of(tmp_path / "none.gguf", "gone"))
+
+
+def test_sixty_thousand_equal_letters_are_tokenised(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "tiny.gguf", context=512)
+    request = GenerationRequest((Segment("a" * 60_000),), sampling=GREEDY, max_tokens=2)
+    with Supervisor() as supervisor:
+        end = list(supervisor.generate(source_of(model, "tiny"), request))[-1]
+    assert end.usage is not None
+    assert end.usage.truncated_tokens > 50_000
 
 
 def test_no_runner_outlives_a_killed_parent() -> None:

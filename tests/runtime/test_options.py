@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pannier.pkgmgr.errors import InvalidOption
+from pannier.runtime.options import split_options
+from pannier.runtime.request import LoadOptions, SamplingParams
+
+
+def test_no_options_are_the_defaults() -> None:
+    options = split_options({})
+    assert options.sampling == SamplingParams()
+    assert options.load is None
+    assert options.max_tokens is None
+    assert options.num_keep == 4
+
+
+def test_a_request_goes_before_the_model() -> None:
+    options = split_options({"temperature": 0.1, "top_k": 5}, {"temperature": 1})
+    assert options.sampling.temperature == 1.0
+    assert options.sampling.top_k == 5
+
+
+def test_load_options_build_on_the_settings() -> None:
+    options = split_options({"num_ctx": 2048}, defaults=LoadOptions(num_thread=3))
+    assert options.load == LoadOptions(num_ctx=2048, num_thread=3)
+
+
+def test_integers_accept_json_floats() -> None:
+    assert split_options({"num_predict": 12.9}).max_tokens == 12
+
+
+def test_negative_num_predict_is_no_limit() -> None:
+    assert split_options({"num_predict": -2}).max_tokens is None
+    assert split_options({"num_predict": 0}).max_tokens == 0
+
+
+def test_tiny_and_huge_contexts_are_bounded() -> None:
+    for given_value, expected in ((1, 4), (0, 0), (10**30, 2**31 - 1)):
+        options = split_options({"num_ctx": given_value})
+        assert options.load is not None
+        assert options.load.num_ctx == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("num_ctx", "many", "integer"),
+        ("seed", True, "integer"),
+        ("temperature", "hot", "float32"),
+        ("temperature", math.nan, "float32"),
+        ("top_p", 1e300, "float32"),
+        ("use_mmap", 1, "boolean"),
+        ("stop", "x", "array"),
+        ("top_k", None, "integer"),
+        ("top_k", math.inf, "integer"),
+    ],
+)
+def test_a_wrong_type_is_refused_in_the_usual_words(name: str, value: Any, kind: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        split_options({name: value})
+    assert str(caught.value) == f'option "{name}" must be of type {kind}'
+
+
+def test_unknown_options_are_ignored_and_named() -> None:
+    assert split_options({"numa": True, "f16_kv": 1}).ignored == ("f16_kv", "numa")
+
+
+def test_a_repeat_penalty_of_zero_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="greater than 0"):
+        split_options({"repeat_penalty": 0})
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["num_ctx", "seed", "top_k", "temperature", "stop", "num_batch", "x"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.lists(st.text(), max_size=3),
+    )
+)
+def test_any_values_give_options_or_a_clear_error(values: dict[str, Any]) -> None:
+    try:
+        seed = split_options(values).sampling.seed
+    except InvalidOption:
+        return
+    assert -(2**31) < seed < 2**32
