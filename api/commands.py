@@ -1,0 +1,164 @@
+"""Commands of the server and of its clients: serve, ps, stop; and `run`, from `api.console`."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pannier.pkgmgr.cli.options import Json, Quiet
+from pannier.pkgmgr.cli.output import Output, human_age, human_size
+from pannier.pkgmgr.errors import InvalidOption, NetworkError
+
+from .address import Address, parse_address, server_address
+from .client import Client, HTTPClient
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    from .console.run import RunCommand, run
+
+    app.command("run", cls=RunCommand)(run)
+    app.command("serve")(serve)
+    app.command("ps")(ps)
+    app.command("stop")(stop)
+
+
+def serve(
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Instead of PANNIER_HOST."),
+    ] = None,
+    allow_remote: Annotated[
+        bool,
+        typer.Option("--allow-remote", help="Listen where other machines can reach it."),
+    ] = False,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="A PEM file.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="A PEM file.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Answer the Ollama and OpenAI APIs, and be a registry under /v2/, until Ctrl-C."""
+    from pannier.pkgmgr.cli.names import load_settings
+    from pannier.pkgmgr.store.store import Store
+    from pannier.runtime.supervisor import Supervisor
+
+    from .app import create_app
+    from .server import Server, tls_context
+    from .server import serve as serve_until_stopped
+    from .service import Service
+
+    address = parse_address(listen) if listen else server_address(os.environ)
+    _refuse_strangers(address, allow_remote)
+    if (tls_cert is None) != (tls_key is None):
+        raise InvalidOption("--tls-cert and --tls-key go together")
+    tls = tls_context(tls_cert, tls_key) if tls_cert and tls_key else None
+    settings = load_settings()
+    output = Output(quiet=quiet)
+    with Supervisor() as runtime:
+        app = create_app(Service(Store.open(settings.home), settings, runtime))
+        server = Server(app, address.host, address.port, tls=tls)
+        try:
+            serve_until_stopped(
+                server, on_ready=lambda url: output.notice(f"listening on {url}; Ctrl-C ends it")
+            )
+        except OSError as error:
+            raise _cannot_listen(address, error) from error
+
+
+def ps(as_json: Json = False) -> None:
+    """List the models that the server has in memory."""
+    models = _client().request("GET", "/api/ps").get("models", [])
+    Output(as_json=as_json).table(
+        ("NAME", "DIGEST", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"),
+        map(_ps_row, models),
+        records=models,
+    )
+
+
+def stop(
+    model: Annotated[str, typer.Argument(metavar="MODEL")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Let the server unload a model."""
+    body = {"model": model, "keep_alive": 0, "stream": False}
+    _client().request("POST", "/api/generate", body)
+    output = Output(as_json=as_json, quiet=quiet)
+    output.result({"model": model})
+    if not as_json:
+        output.notice(f"stopped {model}")
+
+
+def _client() -> Client:
+    return HTTPClient(server_address(os.environ))
+
+
+def _ps_row(model: Mapping[str, Any]) -> tuple[str, ...]:
+    size, on_gpu = int(model.get("size", 0)), int(model.get("size_vram", 0))
+    return (
+        str(model.get("name", "")),
+        str(model.get("digest", ""))[:12],
+        human_size(size),
+        _processor(size, on_gpu),
+        str(model.get("context_length", "")),
+        _until(str(model.get("expires_at", ""))),
+    )
+
+
+def _processor(size: int, on_gpu: int) -> str:
+    if not on_gpu:
+        return "100% CPU"
+    if on_gpu >= size:
+        return "100% GPU"
+    share = round(100 * on_gpu / size)
+    return f"{100 - share}%/{share}% CPU/GPU"
+
+
+def _until(moment: str) -> str:
+    """When a model goes, from RFC 3339; a time beyond twenty years is Ollama's "forever"."""
+    import re
+    import time
+    from datetime import datetime
+
+    try:
+        # Python takes six digits of a second's fraction at most, Go writes nine.
+        then = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", moment)).timestamp()
+    except ValueError:
+        return "unknown"
+    now = time.time()
+    if then - now > 20 * 365 * 86400:
+        return "forever"
+    if then <= now:
+        return "stopping"
+    return human_age(2 * now - then, now).replace("ago", "from now").replace("just now", "soon")
+
+
+def _refuse_strangers(address: Address, allow_remote: bool) -> None:
+    if allow_remote or address.host == "localhost":
+        return
+    try:
+        is_loopback = ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise InvalidOption(
+            f"{address.netloc} can be reached from other machines, and the server asks nobody who"
+            " they are",
+            hint="`pannier serve --allow-remote` listens there all the same",
+        )
+
+
+def _cannot_listen(address: Address, error: OSError) -> NetworkError:
+    hint = "choose another address with --listen or PANNIER_HOST"
+    if error.errno == errno.EADDRINUSE:
+        hint = f"a server is there already; {hint}"
+    return NetworkError(
+        f"cannot listen on {address.netloc}: {error.strerror or error}",
+        place=address.netloc,
+        hint=hint,
+    )
