@@ -48,6 +48,7 @@ def serve(
     from pannier.runtime.supervisor import Supervisor
 
     from .app import create_app
+    from .registry.routes import registry_blueprint
     from .server import Server, tls_context
     from .server import serve as serve_until_stopped
     from .service import Service
@@ -60,7 +61,8 @@ def serve(
     settings = load_settings()
     output = Output(quiet=quiet)
     with Supervisor() as runtime:
-        app = create_app(Service(Store.open(settings.home), settings, runtime))
+        store = Store.open(settings.home)
+        app = create_app(Service(store, settings, runtime), blueprints=(registry_blueprint(store),))
         server = Server(app, address.host, address.port, tls=tls)
         try:
             serve_until_stopped(

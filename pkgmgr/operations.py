@@ -179,6 +179,14 @@ def read_header(
         return read(stream, size=parts[0].descriptor.size, name=name, arrays=arrays)
 
 
+def modelfile_text(store: Store, model: Model) -> str:
+    """The Modelfile that would build a stored model again; files are named by store paths."""
+    from .modelfile.show import modelfile_of
+    from .modelfile.syntax import render
+
+    return render(modelfile_of(model.spec, store.path))
+
+
 def inspect(store: Store, reference: Reference) -> Document:
     """The manifest or index that a name has in the store."""
     descriptor = store.find(reference).descriptor

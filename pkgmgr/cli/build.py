@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from .. import operations
 from ..errors import ModelfileError
-from .names import Name, parse_name
+from .names import Name, load_settings
 from .options import Json, Quiet
 from .output import Output
 
@@ -33,22 +34,31 @@ def create(
 ) -> None:
     """Make a model from a Modelfile, and print its digest."""
     from ..modelfile.build import create as build
-    from ..modelfile.syntax import parse
+    from ..modelfile.syntax import decode, parse
     from ..store.store import Store
 
-    reference = parse_name(name)
-    modelfile = parse(_read(file))
-    base_dir = Path.cwd() if file == _STDIN else file.parent
+    settings = load_settings()
+    reference = settings.parse(name)
+    is_stdin = file == _STDIN
+    modelfile = parse(decode(_read(file)), path=None if is_stdin else file)
+    store = Store.open(settings.home)
     output = Output(as_json=as_json, quiet=quiet)
     with output.progress(f"creating {reference.familiar}") as on_event:
-        descriptor = build(Store.open(), modelfile, reference, base_dir=base_dir, on_event=on_event)
+        descriptor = build(
+            store,
+            modelfile,
+            reference,
+            base_dir=Path.cwd() if is_stdin else file.parent,
+            on_event=on_event,
+            fetch=lambda base: operations.pull(store, base, settings=settings, on_event=on_event),
+        )
     output.result(
         {"name": reference.familiar, "digest": str(descriptor.digest)},
         lines=[str(descriptor.digest)],
     )
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
         if path == _STDIN:
             raw = sys.stdin.buffer.read(_MAX_MODELFILE + 1)
@@ -59,12 +69,9 @@ def _read(path: Path) -> str:
         raise ModelfileError(
             str(error.strerror), path=path, hint="name the Modelfile with -f PATH"
         ) from error
+    if raw.startswith(b"GGUF"):
+        hint = f"write a Modelfile with the line: FROM {path}"
+        raise ModelfileError("this is a model, not a Modelfile", path=path, hint=hint)
     if len(raw) > _MAX_MODELFILE:
         raise ModelfileError("too long for a Modelfile", path=path)
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        hint = None
-        if raw.startswith(b"GGUF"):
-            hint = f"this is a model file; write a Modelfile with the line FROM {path}"
-        raise ModelfileError("not UTF-8 text", path=path, hint=hint) from error
+    return raw

@@ -101,7 +101,7 @@ def inspect(
 
     reference = parse_name(name)
     if remote:
-        settings = settings_for(reference, plain_http=plain_http, insecure=insecure)
+        settings = settings_for(plain_http=plain_http, insecure=insecure)
         document = operations.inspect_remote(reference, settings=settings)
     else:
         document = operations.inspect(Store.open(), reference)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +12,6 @@ from ..reference import Reference
 from .names import load_settings, settings_for
 from .options import Insecure, Json, PlainHttp, Quiet
 from .output import Output
-
-if TYPE_CHECKING:
-    from ..transfer.credentials import Keychain
 
 Host = Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="The registry.")]
 _MAX_PASSWORD = 64 << 10
@@ -41,7 +36,7 @@ def login(
 ) -> None:
     """Check a user name and password with a registry, and keep them."""
     from ..transfer.credentials import Credential
-    from ..transfer.open import check_login
+    from ..transfer.open import open_keychain, open_registry
 
     reference = _some_name(host)
     if username is None:
@@ -49,12 +44,10 @@ def login(
             raise InvalidOption("no user name", hint="use --username, and --password-stdin")
         username = typer.prompt("Username", err=True)
     credential = Credential(str(username), _password(password_stdin))
-    check_login(
-        reference.host,
-        credential,
-        settings=settings_for(reference, plain_http=plain_http, insecure=insecure),
-    )
-    place = _keychain().store(reference.host, credential)
+    settings = settings_for(plain_http=plain_http, insecure=insecure)
+    with open_registry(reference, settings=settings, credential=credential) as registry:
+        registry.ping()
+    place = open_keychain(settings).store(reference.host, credential)
     output = Output(as_json=as_json, quiet=quiet)
     output.result({"host": reference.host, "stored_in": place})
     if not as_json:
@@ -63,8 +56,10 @@ def login(
 
 def logout(host: Host, as_json: Json = False, quiet: Quiet = False) -> None:
     """Forget the credentials of a registry."""
+    from ..transfer.open import open_keychain
+
     reference = _some_name(host)
-    if not _keychain().erase(reference.host):
+    if not open_keychain(load_settings()).erase(reference.host):
         raise NotFound(f"no credentials for {reference.host}")
     output = Output(as_json=as_json, quiet=quiet)
     output.result({"host": reference.host})
@@ -92,9 +87,3 @@ def _password(from_stdin: bool) -> str:
     if not password:
         raise InvalidOption("the password is empty")
     return str(password)
-
-
-def _keychain() -> Keychain:
-    from ..transfer.credentials import Keychain
-
-    return Keychain(os.environ, home=Path.home(), own=load_settings().home / "auth.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,12 +29,11 @@ def parse_name(text: str) -> Reference:
     return load_settings().parse(text)
 
 
-def settings_for(reference: Reference, *, plain_http: bool, insecure: bool) -> Settings:
-    """The settings, with what a command's flags say of the registry of a name."""
-    settings = load_settings()
-    said = settings.registry(reference.host)
-    if plain_http:
-        said = replace(said, plain_http=True)
-    if insecure:
-        said = replace(said, tls_verify=False)
-    return settings.with_registry(reference.host, said)
+def settings_for(*, plain_http: bool, insecure: bool) -> Settings:
+    """The settings, with what a command's flags say of the registries that it speaks to."""
+    from ..settings import RegistrySettings
+
+    flags = RegistrySettings(
+        plain_http=True if plain_http else None, tls_verify=False if insecure else None
+    )
+    return load_settings().with_flags(flags)

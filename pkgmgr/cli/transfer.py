@@ -39,7 +39,7 @@ def push(
             Store.open(),
             reference,
             target,
-            settings=settings_for(target, plain_http=plain_http, insecure=insecure),
+            settings=settings_for(plain_http=plain_http, insecure=insecure),
             on_event=on_event,
         )
     output.result(
@@ -62,7 +62,7 @@ def pull(
         descriptor = operations.pull(
             Store.open(),
             reference,
-            settings=settings_for(reference, plain_http=plain_http, insecure=insecure),
+            settings=settings_for(plain_http=plain_http, insecure=insecure),
             on_event=on_event,
         )
     output.result(
