@@ -153,8 +153,15 @@ class Header:
 
     @property
     def quantization(self) -> str:
-        """The file type's usual name, such as `Q4_K_M`; `unknown` where it does not say."""
-        return FILE_TYPES.get(self.number("general.file_type", -1), "unknown")
+        """The file type's usual name, such as `Q4_K_M`; else what most bytes are; else `unknown`."""
+        named = FILE_TYPES.get(self.number("general.file_type", -1))
+        return named or self._commonest_type() or "unknown"
+
+    def _commonest_type(self) -> str | None:
+        sizes: dict[str, int] = {}
+        for tensor in self.tensors:
+            sizes[tensor.type] = sizes.get(tensor.type, 0) + tensor.size
+        return max(sizes, key=sizes.__getitem__) if sizes else None
 
     @property
     def split(self) -> tuple[int, int] | None:

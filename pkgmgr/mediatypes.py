@@ -43,8 +43,12 @@ OLLAMA_PREFIX = "application/vnd.ollama.image."
 TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
 REF_NAME = "org.opencontainers.image.ref.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
 
 # Ours: what a layer is for (a value of `pannier.pkgmgr.dialects.base.Role`).
 ROLE = "dev.pannier.role"
 # Ours: when a name of the local store was last set, RFC 3339.
 MODIFIED = "dev.pannier.modified"
+# Ours: what a model was built from and with.
+MODELFILE_DIGEST = "dev.pannier.modelfile.digest"
+VERSION = "dev.pannier.version"

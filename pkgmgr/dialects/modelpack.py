@@ -45,7 +45,7 @@ def read(manifest: Manifest, open_blob: OpenBlob) -> ModelSpec:
     if not weights:
         raise UnknownDialect("it has no weights", digest=str(manifest.descriptor.digest))
     spec = ModelSpec(manifest.descriptor.digest, name, (*weights, *others))
-    return _with_texts(spec, open_blob, _details(config))
+    return _with_texts(spec, open_blob, _details(config, spec))
 
 
 def compose(draft: ModelDraft) -> Composition:
@@ -116,7 +116,7 @@ def _declared_role(declared: str, family: str, layer: Descriptor) -> Role:
     return role
 
 
-def _details(config: dict[str, Any]) -> dict[str, Any]:
+def _details(config: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
     model = layers.section(config, "config", "config")
     descriptor = layers.section(config, "descriptor", "config")
     found = {
@@ -126,9 +126,10 @@ def _details(config: dict[str, Any]) -> dict[str, Any]:
         "quantization_level": layers.string(model, "quantization"),
         "title": layers.string(descriptor, "title"),
     }
-    if found["family"]:
-        return {**found, "families": [found["family"]]}
-    return {key: value for key, value in found.items() if value is not None}
+    families = [found["family"]] if found["family"] else []
+    # What every projector's `general.architecture` is.
+    families += ["clip"] if spec.select(Role.PROJECTOR) else []
+    return _present({**found, "families": families or None})
 
 
 def _with_texts(spec: ModelSpec, open_blob: OpenBlob, details: dict[str, Any]) -> ModelSpec:
@@ -153,7 +154,7 @@ def _with_texts(spec: ModelSpec, open_blob: OpenBlob, details: dict[str, Any]) -
         messages=layers.read_messages(messages[0].descriptor, open_blob) if messages else (),
         licenses=tuple(layers.read_text(p.descriptor, open_blob, "licence") for p in licenses),
         settings=MappingProxyType(document(Role.SETTINGS)),
-        details=MappingProxyType({k: v for k, v in details.items() if v is not None}),
+        details=MappingProxyType(details),
     )
 
 

@@ -1,1 +1,1 @@
-"""Modelfiles: text ↔ commands ↔ parts."""
+"""Modelfiles: the text (`syntax`), the options it may set (`parameters`), building (`build`)."""

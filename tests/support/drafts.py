@@ -44,7 +44,7 @@ FULL = ModelDraft(
     details={
         "format": "gguf",
         "family": "llama",
-        "families": ["llama"],
+        "families": ["llama", "clip"],
         "parameter_size": "134.52M",
         "quantization_level": "Q4_1",
     },
