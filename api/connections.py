@@ -78,6 +78,10 @@ class Reader:
             or len(self._buffer) > MAX_HEADER_BYTES
         )
 
+    def is_tls(self) -> bool:
+        """Whether the client speaks TLS to us: a handshake record (RFC 8446 §5.1) is no request."""
+        return self._buffer.startswith(b"\x16\x03")
+
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes, fewer only where the peer has closed."""
         while len(self._buffer) < size:
@@ -283,6 +287,10 @@ class ConnectionManager:
             self._forget(conn)
             conn.socket.settimeout(STALL_TIMEOUT_S)
             self._server.process_conn(conn)
+        elif conn.rfile.is_tls():
+            # Clients that try TLS first, as skopeo and docker do, shall not wait for our patience.
+            self._say(conn, "400 Bad Request")
+            self._close(conn)
         elif conn.peer_closed:
             self._close(conn)
 
@@ -292,14 +300,13 @@ class ConnectionManager:
         self._last_expiry = now
         for conn in [conn for conn in self._waiting.values() if conn.deadline < now]:
             if conn.rfile.has_data():
-                self._say_timeout(conn)
+                self._say(conn, "408 Request Timeout")
             self._close(conn)
 
-    def _say_timeout(self, conn: Connection) -> None:
+    def _say(self, conn: Connection, status: str) -> None:
+        head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         try:
-            conn.socket.send(
-                b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-            )
+            conn.socket.send(head.encode())
         except OSError as error:
             log.debug("connection from %s: %s", conn.remote_addr, error)
 

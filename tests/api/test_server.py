@@ -268,3 +268,9 @@ def test_stopping_cuts_streams_that_outlast_the_deadline(app: App) -> None:
         assert app.started.wait(10)
     assert app.ended == ["gone"]
     client.close()
+
+
+def test_a_client_that_speaks_tls_to_a_plain_port_hears_so_at_once() -> None:
+    with running(App()) as server:
+        hello = b"\x16\x03\x01\x02\x00" + bytes(512)
+        assert exchange(server, hello).startswith(b"HTTP/1.1 400 ")
