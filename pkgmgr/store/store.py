@@ -169,9 +169,10 @@ class Store:
             ModelNotFound: with a hint where a similar name exists.
         """
         entries = self.entries()
-        for entry in entries:
-            if _is_meant(entry, reference):
-                return entry
+        meant = [entry for entry in entries if _is_meant(entry, reference)]
+        if meant:
+            exact = (entry for entry in meant if entry.reference.key == reference.key)
+            return next(exact, meant[0])
         raise ModelNotFound(
             reference.familiar, place=self.place, hint=_hint(reference, entries)
         ) from None
@@ -219,6 +220,22 @@ class Store:
             entry = self.find(reference)
             self._write_index(index.without_name(entry.reference))
         return entry.descriptor
+
+    def discard(self, digest: Digest) -> bool:
+        """Remove one blob now, however young; tells whether it went, which it does not if needed.
+
+        Raises:
+            BlobNotFound: where it is not here.
+        """
+        with self.lock(), disk_errors(self.root):
+            roots = iter(self._index().descriptors)
+            if any(item.digest == digest for item in gc.reachable(roots, self.manifest)):
+                return False
+            try:
+                self.path(digest).unlink()
+            except FileNotFoundError:
+                raise BlobNotFound(str(digest), place=self.place) from None
+        return True
 
     def ingest(self, *, algorithm: str = "sha256") -> Ingest:
         """Begin to take in a blob whose digest may not be known yet; a context manager.
