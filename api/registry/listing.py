@@ -1,0 +1,111 @@
+"""What there is: the base route, tags, repositories and referrers, page by page.
+
+Implements distribution-spec v1.1.1, "Determining Support", "Listing Tags" and "Listing Referrers",
+and distribution's `_catalog` with the same parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+from flask import Response, jsonify, request
+
+from pannier.pkgmgr import mediatypes
+from pannier.pkgmgr.descriptor import Descriptor
+from pannier.pkgmgr.digest import Digest
+from pannier.pkgmgr.manifest import Manifest
+
+from .contents import parse_digest
+from .errors import Code, Problem
+from .surface import Surface
+
+# Most items of one page; a client that asks for none gets this many, too.
+_MAX_ITEMS = 10_000
+# Most bytes of one page of referrers, well below what clients take as a manifest (4 MiB).
+_MAX_PAGE_SIZE = 2 << 20
+
+
+def base(surface: Surface, name: str, last: str) -> Response:
+    """GET /v2/: yes, this is a registry."""
+    return jsonify({})
+
+
+def tags(surface: Surface, name: str, last: str) -> Response:
+    """GET of a repository's tags."""
+    items, link = _page(surface.contents.tags(name), f"/v2/{name}/tags/list")
+    return _listed({"name": name, "tags": items}, link)
+
+
+def catalog(surface: Surface, name: str, last: str) -> Response:
+    """GET of all repositories."""
+    items, link = _page(surface.contents.repositories(), "/v2/_catalog")
+    return _listed({"repositories": items}, link)
+
+
+def referrers(surface: Surface, name: str, last: str) -> Response:
+    """GET of the manifests whose subject is a digest; an empty index where there are none."""
+    subject = parse_digest(last)
+    wanted = request.args.get("artifactType")
+    after = request.args.get("last", "")
+    page: list[dict[str, object]] = []
+    size, link = 0, None
+    for descriptor in _referring(surface, name, subject):
+        if str(descriptor.digest) <= after or wanted not in (None, descriptor.artifact_type):
+            continue
+        item = descriptor.to_json()
+        size += len(json.dumps(item))
+        if page and size > _MAX_PAGE_SIZE:
+            query = {"last": str(page[-1]["digest"])} | ({"artifactType": wanted} if wanted else {})
+            link = f"/v2/{name}/referrers/{subject}?{urlencode(query)}"
+            break
+        page.append(item)
+    value = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": page}
+    response = _listed(value, link)
+    response.headers["Content-Type"] = mediatypes.OCI_INDEX
+    if wanted is not None:
+        response.headers["OCI-Filters-Applied"] = "artifactType"
+    return response
+
+
+def _referring(surface: Surface, name: str, subject: Digest) -> Iterator[Descriptor]:
+    """Descriptors of a repository's referrers in the order of their digests."""
+    found = sorted(surface.contents.manifests(name), key=lambda item: str(item.digest))
+    for descriptor in found:
+        content = surface.contents.manifest(descriptor.digest)
+        if content.subject is None or content.subject.digest != subject:
+            continue
+        kind = content.artifact_type
+        if kind is None and isinstance(content, Manifest):
+            kind = content.config.media_type
+        yield Descriptor(
+            descriptor.media_type, descriptor.digest, len(content.raw), content.annotations, kind
+        )
+
+
+def _page(items: list[str], path: str) -> tuple[list[str], str | None]:
+    """The items that `n` and `last` ask for, and the URL of those behind them."""
+    count = _count()
+    after = request.args.get("last")
+    left = items if after is None else [item for item in items if item > after]
+    page = left[:count]
+    if len(left) <= count or not page:
+        return page, None
+    return page, f"{path}?{urlencode({'n': count, 'last': page[-1]})}"
+
+
+def _count() -> int:
+    text = request.args.get("n")
+    if text is None:
+        return _MAX_ITEMS
+    if not (text.isascii() and text.isdigit()):
+        raise Problem(Code.UNSUPPORTED, "n is not a number", 400)
+    return min(int(text[:9]), _MAX_ITEMS)
+
+
+def _listed(value: dict[str, object], link: str | None) -> Response:
+    response = Response(json.dumps(value), mimetype="application/json")
+    if link is not None:
+        response.headers["Link"] = f'<{link}>; rel="next"'
+    return response

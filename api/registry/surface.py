@@ -1,0 +1,71 @@
+"""What every handler of the registry gets: the store, open uploads, the operator's limits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from pannier.pkgmgr.store.store import Store
+
+from .contents import Contents
+from .errors import Code, Problem
+from .names import Home
+from .uploads import Session, Uploads
+
+# How long a count of the store's bytes may be used; counting 1,000 blobs takes about 2 ms.
+_COUNT_AGE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What an operator chooses about the registry of a node. Sizes in bytes.
+
+    Attributes:
+        max_store_size: pushes that would make the store larger are refused; None for no limit.
+        max_upload_size: of one blob; None for no limit.
+        read_only: nothing can be pushed or deleted.
+    """
+
+    home: Home = field(default_factory=Home)
+    max_store_size: int | None = None
+    max_upload_size: int | None = None
+    read_only: bool = False
+
+
+class Surface:
+    """A store as a registry sees it."""
+
+    def __init__(self, store: Store, options: Options) -> None:
+        self.store = store
+        self.options = options
+        self.contents = Contents(store, options.home)
+        self.uploads = Uploads(store.root / "ingest", store.path, admit=self.admit)
+        self._counting = threading.Lock()
+        self._counted = (float("-inf"), 0)
+
+    def admit(self, session: Session, count: int) -> None:
+        """Refuse further bytes of an upload that would break a limit.
+
+        Raises:
+            Problem: SIZE_INVALID (413) for the limit of one upload, DENIED for that of the store.
+        """
+        limit = self.options.max_upload_size
+        if limit is not None and session.offset + count > limit:
+            raise Problem(Code.SIZE_INVALID, f"an upload may have {limit} bytes here", 413)
+        quota = self.options.max_store_size
+        if quota is not None and self._used() + self.uploads.received() + count > quota:
+            text = f"quota exceeded: the store may hold {quota} bytes"
+            raise Problem(Code.DENIED, text)
+
+    def _used(self) -> int:
+        """Bytes of all blobs, counted a moment ago."""
+        with self._counting:
+            now = time.monotonic()
+            if now - self._counted[0] > _COUNT_AGE_S:
+                self._counted = (now, _blob_bytes(self.store))
+            return self._counted[1]
+
+
+def _blob_bytes(store: Store) -> int:
+    return sum(path.stat().st_size for path in (store.root / "blobs").glob("*/*") if path.is_file())

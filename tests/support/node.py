@@ -1,0 +1,112 @@
+"""The built-in registry on a real server, and a client that sees statuses and headers."""
+
+import hashlib
+import http.client
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+from support.http import running
+
+from pannier.api.registry.routes import registry_blueprint
+from pannier.api.registry.surface import Options
+from pannier.pkgmgr import mediatypes
+from pannier.pkgmgr.store.store import Store
+
+
+def digest_of(data: bytes, algorithm: str = "sha256") -> str:
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def header(self, name: str) -> str:
+        value = self.headers.get(name)
+        assert value is not None, f"no {name} in {self.status} {dict(self.headers)}"
+        return value
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def code(self) -> str:
+        return str(self.json["errors"][0]["code"])
+
+
+class Client:
+    """Requests to one registry, as they are written in the specification."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.address = address
+
+    @property
+    def netloc(self) -> str:
+        return f"{self.address[0]}:{self.address[1]}"
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        chunked: bool = False,
+    ) -> Reply:
+        url = url.removeprefix(f"http://{self.netloc}")
+        connection = http.client.HTTPConnection(*self.address, timeout=30)
+        try:
+            connection.request(method, url, body, dict(headers or {}), encode_chunked=chunked)
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def push_blob(self, name: str, data: bytes) -> str:
+        digest = digest_of(data)
+        begun = self.ask("POST", f"/v2/{name}/blobs/uploads/")
+        assert begun.status == 202
+        done = self.ask("PUT", f"{begun.header('Location')}?digest={digest}", data)
+        assert done.status == 201, done.body
+        return digest
+
+    def push_manifest(self, name: str, reference: str, value: dict[str, Any]) -> str:
+        raw = json.dumps(value).encode()
+        reply = self.put_manifest(name, reference, raw, value["mediaType"])
+        assert reply.status == 201, reply.body
+        return reply.header("Docker-Content-Digest")
+
+    def put_manifest(self, name: str, reference: str, raw: bytes, media_type: str) -> Reply:
+        url = f"/v2/{name}/manifests/{reference}"
+        return self.ask("PUT", url, raw, {"Content-Type": media_type})
+
+    def image(self, name: str, *layers: bytes, **members: Any) -> dict[str, Any]:
+        """Push config and layers; returns a manifest of them that is not yet pushed."""
+        described = [self._describe(name, layer, "application/x-layer") for layer in layers]
+        return {
+            "schemaVersion": 2,
+            "mediaType": mediatypes.OCI_MANIFEST,
+            "config": self._describe(name, b"{}", mediatypes.OCI_EMPTY),
+            "layers": described,
+        } | members
+
+    def _describe(self, name: str, data: bytes, media_type: str) -> dict[str, Any]:
+        digest = self.push_blob(name, data)
+        return {"mediaType": media_type, "digest": digest, "size": len(data)}
+
+
+@contextmanager
+def serving(store: Store, options: Options | None = None) -> Iterator[Client]:
+    """A node that is a registry and nothing else."""
+    app = flask.Flask("registry")
+    app.register_blueprint(registry_blueprint(store, options=options))
+    with running(app) as server:
+        host, port = server.bind_addr
+        yield Client((host, port))
