@@ -1,0 +1,193 @@
+"""Copying a manifest with everything it needs from one target to another.
+
+Blobs first, then the manifests from the leaves to the root; the name is the caller's to write,
+last. Nothing is copied that the target has.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol, runtime_checkable
+
+from ..descriptor import Descriptor
+from ..digest import Digest
+from ..errors import Cancelled, InvalidManifest
+from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from ..mediatypes import INDEX_TYPES, MANIFEST_TYPES
+from .content import Reader, Source, Target
+from .events import Advanced, Finished, OnEvent, Planned, Skipped, Started, ignore
+from .verify import VerifyingReader
+
+# Blobs that move at the same time. More connections help only where each is slow.
+DEFAULT_JOBS = 4
+
+
+@runtime_checkable
+class Leasing(Protocol):
+    """A target that collects what nothing needs, and can be asked not to."""
+
+    def lease(self) -> AbstractContextManager[None]:
+        """Keep what is written and found during the block."""
+
+
+# An index may nest; a cycle cannot be built with digests, but a chain can be long.
+_MAX_MANIFESTS = 256
+
+
+def copy(
+    source: Source,
+    target: Target,
+    root: Descriptor,
+    *,
+    on_event: OnEvent = ignore,
+    jobs: int = DEFAULT_JOBS,
+) -> None:
+    """Copy `root` and all that it needs; at the end the target holds it, without a name.
+
+    Args:
+        source: where from.
+        target: where to.
+        root: a manifest or index, as `source.resolve` gives it.
+        on_event: is told what happens, from several threads.
+        jobs: how many blobs move at the same time.
+
+    Raises:
+        IntegrityError: where bytes are not what their descriptor says.
+        TransferError, NotFound, NoSpace: where a place fails.
+    """
+    with _leased(target):
+        manifests = _manifests(source, root)
+        blobs = _blobs(manifests)
+        on_event(Planned((*blobs, *(item.descriptor for item in manifests))))
+        _each(
+            blobs,
+            lambda blob: _copy_blob(source, target, blob, on_event),
+            jobs,
+            lambda: _interrupt(source, target),
+        )
+        for manifest in reversed(manifests):
+            _push_manifest(target, manifest, on_event)
+
+
+def _manifests(source: Source, root: Descriptor) -> list[Manifest | Index]:
+    """The root and every manifest below it, parents first."""
+    found: dict[Digest, Manifest | Index] = {}
+    waiting = [root]
+    while waiting:
+        descriptor = waiting.pop(0)
+        if descriptor.digest in found:
+            continue
+        if len(found) >= _MAX_MANIFESTS:
+            raise InvalidManifest(f"more than {_MAX_MANIFESTS} manifests hang together")
+        content = read_manifest(source, descriptor)
+        found[descriptor.digest] = content
+        if isinstance(content, Index):
+            waiting += [item for item in content.children if _is_manifest(item)]
+    return list(found.values())
+
+
+def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
+    """Fetch and parse one manifest, verified.
+
+    Raises:
+        InvalidManifest: where it is none, too long, or of another type than described.
+        IntegrityError: where the bytes are not what the descriptor says.
+    """
+    if descriptor.size > MAX_MANIFEST_SIZE:
+        raise InvalidManifest(
+            f"{descriptor.size} bytes are over the limit", digest=str(descriptor.digest)
+        )
+    with source.fetch(descriptor) as content:
+        raw = VerifyingReader(content, descriptor, place=source.place).read()
+    manifest = parse(raw, media_type=descriptor.media_type or None)
+    if descriptor.media_type and manifest.descriptor.media_type != descriptor.media_type:
+        raise InvalidManifest(
+            f"it was announced as {descriptor.media_type} and says that it is "
+            f"{manifest.descriptor.media_type}",
+            digest=str(descriptor.digest),
+        )
+    return manifest
+
+
+def _blobs(manifests: list[Manifest | Index]) -> list[Descriptor]:
+    """Every blob once, configs and small ones first; sizes that contradict are refused."""
+    found: dict[Digest, Descriptor] = {}
+    for manifest in manifests:
+        for child in manifest.children:
+            if isinstance(manifest, Index) and _is_manifest(child):
+                continue
+            known = found.setdefault(child.digest, child)
+            if known.size != child.size:
+                raise InvalidManifest(f"two sizes for {child.digest}")
+    return sorted(found.values(), key=lambda item: item.size)
+
+
+def _copy_blob(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -> None:
+    if target.exists(blob):
+        on_event(Skipped(blob))
+        return
+    on_event(Started(blob))
+    with source.fetch(blob) as content:
+        target.push(blob, _Counted(content, blob, on_event))
+    on_event(Finished(blob))
+
+
+def _push_manifest(target: Target, manifest: Manifest | Index, on_event: OnEvent) -> None:
+    descriptor = manifest.descriptor
+    target.push(descriptor, io.BytesIO(manifest.raw))
+    on_event(Finished(descriptor))
+
+
+class _Counted:
+    """A reader that tells how far it is."""
+
+    def __init__(self, content: Reader, descriptor: Descriptor, on_event: OnEvent) -> None:
+        self._content = content
+        self._descriptor = descriptor
+        self._on_event = on_event
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._content.read(size)
+        if data:
+            self._on_event(Advanced(self._descriptor, len(data)))
+        return data
+
+
+def _each(
+    items: list[Descriptor],
+    act: Callable[[Descriptor], None],
+    jobs: int,
+    interrupt: Callable[[], None],
+) -> None:
+    """Do `act` for every item in threads; the first failure ends the others and is raised."""
+    with ThreadPoolExecutor(jobs, thread_name_prefix="pannier-copy") as pool:
+        futures = [pool.submit(act, item) for item in items]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            failed = [error for future in done if (error := future.exception()) is not None]
+            if failed:
+                raise next((e for e in failed if not isinstance(e, Cancelled)), failed[0])
+        except BaseException:
+            interrupt()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _is_manifest(descriptor: Descriptor) -> bool:
+    return descriptor.media_type in MANIFEST_TYPES | INDEX_TYPES
+
+
+def _leased(target: Target) -> AbstractContextManager[None]:
+    """The lease that a store gives, so that nothing copied is collected before it has a name."""
+    return target.lease() if isinstance(target, Leasing) else nullcontext()
+
+
+def _interrupt(*places: Source) -> None:
+    """Make the threads that wait for a place come back soon."""
+    for place in places:
+        interrupt = getattr(place, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
