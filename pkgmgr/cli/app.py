@@ -27,7 +27,6 @@ from .output import print_error
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = "pannier"
-_COMPLETION_VARIABLE = "_PANNIER_COMPLETE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +40,9 @@ class Topic:
 TOPICS = (
     Topic("pannier.pkgmgr.cli.build", ("create",)),
     Topic("pannier.pkgmgr.cli.transfer", ("push", "pull")),
-    Topic("pannier.pkgmgr.cli.local", ("list", "show", "inspect", "cp", "rm")),
+    Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "inspect", "cp", "rm")),
     Topic("pannier.pkgmgr.cli.login", ("login", "logout")),
-    Topic("pannier.pkgmgr.cli.shell", ("completion", "version")),
+    Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),
 )
 
 
@@ -89,8 +88,6 @@ def run(
     exit_codes: Mapping[type[PannierError], int] = exits.EXIT_CODES,
 ) -> int:
     """Run one command and return its exit code; errors are printed, none is raised."""
-    if _COMPLETION_VARIABLE in os.environ:
-        return int(group.main(prog_name=_PROGRAM, complete_var=_COMPLETION_VARIABLE) or 0)
     try:
         return _invoke(group, arguments)
     except PannierError as error:

@@ -23,12 +23,16 @@ def subclasses(kind: type[errors.PannierError]) -> Iterator[type[errors.PannierE
 
 
 def every_error() -> list[type[errors.PannierError]]:
-    for room in ("pkgmgr", "runtime", "api"):
+    for room in ("pkgmgr", "runtime"):
         for module in pkgutil.walk_packages([str(ROOT / room)], f"pannier.{room}."):
             if module.name.rpartition(".")[2] in ("errors", "exits"):
                 importlib.import_module(module.name)
     return sorted(
-        {kind for kind in subclasses(errors.PannierError) if kind.__module__.startswith("pannier")},
+        {
+            kind
+            for kind in subclasses(errors.PannierError)
+            if kind.__module__.startswith(("pannier.pkgmgr", "pannier.runtime"))
+        },
         key=lambda kind: kind.__name__,
     )
 
