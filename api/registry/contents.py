@@ -21,6 +21,7 @@ from pannier.pkgmgr.errors import InvalidDigest
 from pannier.pkgmgr.manifest import Index, Manifest
 from pannier.pkgmgr.mediatypes import INDEX_TYPES
 from pannier.pkgmgr.reference import Reference
+from pannier.pkgmgr.store.collect import is_optional
 from pannier.pkgmgr.store.index import Entry
 from pannier.pkgmgr.store.store import Store
 
@@ -177,7 +178,7 @@ class Contents:
 
     def _require_children(self, content: Manifest | Index) -> None:
         for child in content.children:
-            if self._store.exists(child):
+            if self._store.exists(child) or is_optional(child):
                 continue
             if self._store.path(child.digest).exists():
                 raise Problem(Code.MANIFEST_INVALID, f"size of {child.digest} is not {child.size}")

@@ -43,6 +43,11 @@ def is_manifest(descriptor: Descriptor) -> bool:
     return descriptor.media_type in _MANIFESTS and descriptor.size <= MAX_MANIFEST_SIZE
 
 
+def is_optional(descriptor: Descriptor) -> bool:
+    """Whether a manifest may be here without this layer."""
+    return descriptor.media_type.startswith(mediatypes.NONDISTRIBUTABLE)
+
+
 def reachable(
     roots: Iterator[Descriptor], open_manifest: Callable[[Digest], Manifest | Index]
 ) -> Iterator[Descriptor]:
@@ -69,13 +74,13 @@ def require_closure(
     open_manifest: Callable[[Digest], Manifest | Index],
     has: Callable[[Descriptor], bool],
 ) -> None:
-    """Check that everything a manifest needs is there.
+    """Check that everything a manifest needs is there; non-distributable layers may be absent.
 
     Raises:
         BlobNotFound: naming the first blob that is not.
     """
     for descriptor in reachable(iter((root,)), open_manifest):
-        if not has(descriptor):
+        if not (has(descriptor) or is_optional(descriptor)):
             raise BlobNotFound(str(descriptor.digest))
 
 

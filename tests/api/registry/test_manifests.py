@@ -159,6 +159,14 @@ def test_a_manifest_of_absent_blobs_is_refused(client: Client) -> None:
     assert client.ask("GET", URL + "1").status == 404
 
 
+def test_a_non_distributable_layer_may_be_absent(client: Client) -> None:
+    kind = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+    value = client.image(NAME, b"layer")
+    value["layers"].append({"mediaType": kind, "digest": digest_of(b"absent"), "size": 6})
+    client.push_manifest(NAME, "1", value)
+    assert client.ask("GET", URL + "1").json == value
+
+
 def test_a_manifest_with_wrong_sizes_is_refused(client: Client) -> None:
     value = client.image(NAME, b"layer")
     value["layers"][0]["size"] += 1
