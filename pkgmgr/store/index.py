@@ -77,18 +77,25 @@ class StoreIndex:
                 found[entry.reference.key] = entry
         return tuple(sorted(found.values(), key=_newest_first))
 
-    def with_name(self, reference: Reference, descriptor: Descriptor, now: float) -> StoreIndex:
-        """This index where `reference` names `descriptor`, and nothing else any more."""
+    def names(self) -> tuple[tuple[str | None, Descriptor], ...]:
+        """Every descriptor with its name as it stands there; None where it has none."""
+        return tuple(
+            (item.annotations.get(mediatypes.REF_NAME), _stripped(item))
+            for item in self.descriptors
+        )
+
+    def with_name(self, name: str, descriptor: Descriptor, now: float) -> StoreIndex:
+        """This index where `name` names `descriptor`, and nothing else any more."""
         annotations = {
-            mediatypes.REF_NAME: reference.name,
+            mediatypes.REF_NAME: name,
             mediatypes.MODIFIED: datetime.fromtimestamp(now, UTC).isoformat(),
         }
         named = replace(descriptor, annotations=MappingProxyType(annotations))
-        return replace(self, descriptors=(*self.without_name(reference).descriptors, named))
+        return replace(self, descriptors=(*self.without_name(name).descriptors, named))
 
-    def without_name(self, reference: Reference) -> StoreIndex:
-        """This index without the name."""
-        kept = tuple(item for item in self.descriptors if _key(item) != reference.key)
+    def without_name(self, name: str) -> StoreIndex:
+        """This index without the name, compared without regard to case."""
+        kept = tuple(item for item in self.descriptors if _key(item) != name.lower())
         return replace(self, descriptors=kept)
 
 

@@ -162,6 +162,10 @@ class Store:
         """
         return self._index().entries()
 
+    def names(self) -> tuple[tuple[str | None, Descriptor], ...]:
+        """Every descriptor of index.json with its name, also those that other tools wrote."""
+        return self._index().names()
+
     def find(self, reference: Reference) -> Entry:
         """The entry of a name, without regard to case; a digest in the name decides.
 
@@ -199,6 +203,10 @@ class Store:
         Raises:
             BlobNotFound: where the manifest, or a blob that it needs, is not here.
         """
+        self.tag_as(descriptor, reference.name)
+
+    def tag_as(self, descriptor: Descriptor, name: str) -> None:
+        """`tag` with the name as index.json shall hold it."""
         manifest = self.manifest(descriptor.digest)
         described = Descriptor(
             descriptor.media_type or manifest.descriptor.media_type,
@@ -208,7 +216,7 @@ class Store:
         )
         with self._changed_index() as index:
             gc.require_closure(manifest.descriptor, self.manifest, self._has)
-            self._write_index(index.with_name(reference, described, time.time()))
+            self._write_index(index.with_name(name, described, time.time()))
 
     def untag(self, reference: Reference) -> Descriptor:
         """Remove a name; its blobs stay until `collect`.
@@ -218,7 +226,7 @@ class Store:
         """
         with self._changed_index() as index:
             entry = self.find(reference)
-            self._write_index(index.without_name(entry.reference))
+            self._write_index(index.without_name(entry.reference.name))
         return entry.descriptor
 
     def discard(self, digest: Digest) -> bool:
