@@ -115,6 +115,9 @@ def _build(raw: bytes, value: Any, digest: Digest, media_type: str | None) -> Ma
     own_type = value.get("mediaType")
     if own_type is not None and not isinstance(own_type, str):
         raise InvalidManifest("mediaType is not a string")
+    others = mediatypes.MANIFEST_TYPES if "manifests" in value else mediatypes.INDEX_TYPES
+    if own_type in others:
+        raise InvalidManifest(f"its mediaType is {own_type}, its members say otherwise")
     artifact_type = value.get("artifactType")
     if artifact_type is not None and not isinstance(artifact_type, str):
         raise InvalidManifest("artifactType is not a string")

@@ -6,11 +6,13 @@ CPython's parser alone accepts duplicate keys, NaN and lone surrogates silently.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 MAX_DEPTH = 64
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# The closing quote may be absent and nothing backtracks: a text of open quotes takes linear time.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
 def loads(raw: bytes, *, max_size: int) -> Any:  # noqa: D417 - raw is the JSON text
@@ -27,7 +29,12 @@ def loads(raw: bytes, *, max_size: int) -> Any:  # noqa: D417 - raw is the JSON 
     _check_depth(raw)
     try:
         text = raw.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_refuse_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_no_duplicates,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
         if "\\u" in text:
             _refuse_surrogates(value)
     except UnicodeDecodeError as error:
@@ -58,6 +65,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"JSON holds {name}, which is no JSON value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"JSON holds a number beyond all bounds: {text[:20]}")
+    return value
 
 
 def _refuse_surrogates(value: Any) -> None:
