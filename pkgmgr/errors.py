@@ -20,6 +20,7 @@
     │  ├─ SizeMismatch
     │  ├─ CorruptStore
     │  ├─ InvalidBundle              a bundle outside the format, or damaged
+    │  │  ├─ TruncatedBundle         a bundle whose end is missing
     │  │  └─ IncompleteBundle        a bundle that lacks what its models need
     │  ├─ SignatureError             a signature that does not prove what it should
     │  ├─ Untrusted                  the trust policy says no
@@ -200,6 +201,10 @@ class InvalidBundle(IntegrityError):
         super().__init__(f"bundle {place}: {reason}", hint=hint)
         self.place = place
         self.reason = reason
+
+
+class TruncatedBundle(InvalidBundle):
+    """A bundle ends before its end mark."""
 
 
 class IncompleteBundle(InvalidBundle):

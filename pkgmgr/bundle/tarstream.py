@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ..descriptor import MAX_SIZE
 from ..digest import Digest
-from ..errors import InvalidBundle
+from ..errors import InvalidBundle, TruncatedBundle
 from ..transfer.content import Reader
 
 BLOCK = 512
@@ -96,7 +96,7 @@ class TarStream:
             return b""
         data = self._stream.read(min(wanted, _CHUNK) if size < 0 else wanted)
         if not data:
-            raise self._error("truncated: the file ends inside a member")
+            raise self._cut_short("inside a member")
         self._position += len(data)
         self._remaining -= len(data)
         return data
@@ -226,7 +226,7 @@ class TarStream:
         while wanted:
             data = self._stream.read(wanted)
             if not data:
-                raise self._error(f"truncated: the file ends {where}")
+                raise self._cut_short(where)
             parts.append(data)
             wanted -= len(data)
             self._position += len(data)
@@ -238,6 +238,9 @@ class TarStream:
             zeros += len(data)
             if data.strip(b"\0") or zeros > MAX_TRAILING_ZEROS:
                 raise self._error("there is data after the end of the archive")
+
+    def _cut_short(self, where: str) -> TruncatedBundle:
+        return TruncatedBundle(self._place, f"truncated: it ends {where} (byte {self._position})")
 
     def _error(self, reason: str) -> InvalidBundle:
         return InvalidBundle(self._place, f"{reason} (byte {self._position})")

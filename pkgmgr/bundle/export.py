@@ -1,0 +1,257 @@
+"""Writes a bundle: a tar into a file, volumes or a pipe, or an OCI layout directory.
+
+Every blob is verified while it is written, so that bit rot does not travel; the hashing runs
+beside the writing. A file gets its name when it is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ..descriptor import Descriptor
+from ..errors import DigestMismatch, InvalidOption, SizeMismatch
+from ..store.files import disk_errors, replace_file, sync_directory, write_all
+from ..store.hashing import BackgroundHash
+from ..store.store import Store
+from ..transfer.events import Advanced, Finished, OnEvent, Planned, Started, ignore
+from . import tarwriter
+from .plan import Pack, Plan
+from .volumes import MAX_VOLUMES, checksum_path, volume_path
+
+_CHUNK = 1 << 20
+# Below this, padding to a page would cost more than a page-aligned blob can save.
+ALIGN_FROM = 64 << 10
+MIN_VOLUME = 1 << 20
+_WRITE_BACK = 16 << 20
+
+
+class Writer(Protocol):
+    """Something that takes bytes, all of them."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take in bytes."""
+
+
+def write_tar(plan: Plan, store: Store, out: Writer, *, on_event: OnEvent = ignore) -> None:
+    """Write the tar of a plan.
+
+    Raises:
+        IntegrityError: where a blob of the store is damaged; what was written is no bundle.
+        BlobNotFound: where one is gone.
+    """
+    position = 0
+    on_event(Planned(plan.blobs))
+    for name, raw in plan.heads:
+        position += _put(out, name, raw, position)
+    for descriptor in plan.blobs:
+        name = f"blobs/{descriptor.digest.algorithm}/{descriptor.digest.hex}"
+        head = tarwriter.header(
+            name, descriptor.size, position=position, aligned=descriptor.size >= ALIGN_FROM
+        )
+        out.write(head)
+        for data in _content(plan, store, descriptor, on_event):
+            out.write(data)
+        tail = tarwriter.padding(descriptor.size)
+        out.write(tail)
+        position += len(head) + descriptor.size + len(tail)
+    out.write(tarwriter.END)
+
+
+def write_file(plan: Plan, store: Store, path: Path, *, on_event: OnEvent = ignore) -> None:
+    """Write the tar into a file, which appears when it is whole.
+
+    Raises:
+        NoSpace, IntegrityError, BlobNotFound: nothing of that name appears, an old file stays.
+    """
+    with _appearing(path) as out:
+        write_tar(plan, store, out, on_event=on_event)
+
+
+def write_volumes(
+    plan: Plan, store: Store, path: Path, *, size: int, on_event: OnEvent = ignore
+) -> tuple[Path, ...]:
+    """Write the tar as volumes of `size` bytes, and the list of their checksums last.
+
+    Raises:
+        InvalidOption: where `size` is too small.
+        NoSpace, IntegrityError, BlobNotFound: no checksum list appears.
+    """
+    if size < MIN_VOLUME or (plan.size // size) >= MAX_VOLUMES - 1:
+        raise InvalidOption(f"volumes of {size} bytes: too small, use a larger --split")
+    checksum_path(path).unlink(missing_ok=True)
+    with ExitStack() as closing:
+        out = _Splitter(path, size, closing)
+        try:
+            write_tar(plan, store, out, on_event=on_event)
+            sums = out.finish()
+        except BaseException:
+            out.discard()
+            raise
+    _remove_stale(path, len(sums))
+    lines = "".join(f"{value}  {volume.name}\n" for volume, value in sums)
+    with disk_errors(checksum_path(path)):
+        replace_file(checksum_path(path), lines.encode("utf-8"))
+    return tuple(volume for volume, _ in sums)
+
+
+def write_directory(plan: Plan, store: Store, path: Path, *, on_event: OnEvent = ignore) -> None:
+    """Write an OCI layout directory; blobs that are there in full length are left alone.
+
+    Raises:
+        InvalidOption: where the directory holds something else.
+        NoSpace, IntegrityError, BlobNotFound: index.json is then as it was.
+    """
+    if path.exists() and any(path.iterdir()) and not (path / "oci-layout").is_file():
+        raise InvalidOption(f"{path} is not empty and no OCI layout")
+    on_event(Planned(plan.blobs))
+    for descriptor in plan.blobs:
+        file = path / "blobs" / descriptor.digest.algorithm / descriptor.digest.hex
+        if file.is_file() and file.stat().st_size == descriptor.size:
+            on_event(Finished(descriptor))
+            continue
+        with disk_errors(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        with _appearing(file) as out:
+            for data in _content(plan, store, descriptor, on_event):
+                out.write(data)
+    for name, raw in plan.heads:
+        with disk_errors(path / name):
+            replace_file(path / name, raw)
+
+
+def _put(out: Writer, name: str, raw: bytes, position: int) -> int:
+    parts = (
+        tarwriter.header(name, len(raw), position=position, aligned=False),
+        raw,
+        tarwriter.padding(len(raw)),
+    )
+    for part in parts:
+        out.write(part)
+    return sum(map(len, parts))
+
+
+def _content(
+    plan: Plan, store: Store, descriptor: Descriptor, on_event: OnEvent
+) -> Iterator[bytes]:
+    """The verified content of a blob, in chunks; the last is yielded before the check."""
+    made = plan.made.get(descriptor.digest)
+    if made is not None:
+        yield from made.chunks() if isinstance(made, Pack) else (made,)
+        return
+    on_event(Started(descriptor))
+    size = 0
+    with store.fetch(descriptor) as content, BackgroundHash(descriptor.digest.hasher()) as state:
+        while size < descriptor.size and (
+            data := content.read(min(_CHUNK, descriptor.size - size))
+        ):
+            state.update(data)
+            yield data
+            size += len(data)
+            on_event(Advanced(descriptor, len(data)))
+        actual = state.hexdigest()
+    if size != descriptor.size:
+        raise SizeMismatch(str(descriptor.digest), descriptor.size, size, place=store.place)
+    if actual != descriptor.digest.hex:
+        raise DigestMismatch(
+            str(descriptor.digest), f"{descriptor.digest.algorithm}:{actual}", place=store.place
+        )
+    on_event(Finished(descriptor))
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Writer]:
+    """A file that gets its name when the block ends well, and vanishes otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        temporary.unlink(missing_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            yield _Whole(fd)
+            os.fsync(fd)
+            os.replace(temporary, path)
+            sync_directory(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(fd)
+
+
+class _Whole:
+    """Writes every byte to an open file, and lets the disk begin early."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._written = self._flushed = 0
+
+    def write(self, data: bytes, /) -> None:
+        write_all(self._fd, data)
+        self._written += len(data)
+        if self._written - self._flushed >= _WRITE_BACK:
+            # Starts write-back, so that the sync at the end is short; evicts next to nothing.
+            os.posix_fadvise(
+                self._fd, self._flushed, self._written - self._flushed, os.POSIX_FADV_DONTNEED
+            )
+            self._flushed = self._written
+
+
+class _Splitter:
+    """Writes volumes one after the other, hashing each."""
+
+    def __init__(self, path: Path, size: int, closing: ExitStack) -> None:
+        self._path = path
+        self._size = size
+        self._closing = closing
+        self._done: list[tuple[Path, str]] = []
+        self._open: ExitStack | None = None
+        self._out: Writer | None = None
+        self._left = 0
+        self._hash = hashlib.sha256(usedforsecurity=False)
+
+    def write(self, data: bytes, /) -> None:
+        view = memoryview(data)
+        while view:
+            if not self._left:
+                self._next()
+            assert self._out is not None
+            piece = bytes(view[: self._left])
+            self._out.write(piece)
+            self._hash.update(piece)
+            self._left -= len(piece)
+            view = view[len(piece) :]
+
+    def finish(self) -> list[tuple[Path, str]]:
+        """Close the last volume and give each with its SHA-256."""
+        self._end()
+        return self._done
+
+    def discard(self) -> None:
+        """Remove the volumes that are finished."""
+        for path, _ in self._done:
+            path.unlink(missing_ok=True)
+
+    def _next(self) -> None:
+        self._end()
+        path = volume_path(self._path, len(self._done) + 1)
+        self._open = self._closing.enter_context(ExitStack())
+        self._out = self._open.enter_context(_appearing(path))
+        self._hash = hashlib.sha256(usedforsecurity=False)
+        self._left = self._size
+
+    def _end(self) -> None:
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+            path = volume_path(self._path, len(self._done) + 1)
+            self._done.append((path, self._hash.hexdigest()))
+
+
+def _remove_stale(path: Path, count: int) -> None:
+    """Volumes of an earlier, longer bundle of that name would be read as part of this one."""
+    number = count + 1
+    while (stale := volume_path(path, number)).exists():
+        stale.unlink()
+        number += 1

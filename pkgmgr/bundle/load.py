@@ -1,0 +1,418 @@
+"""Brings a bundle's models into a store: from a file, volumes, a directory, or a pipe.
+
+What is needed is decided before anything is written: the names, what each model consists of,
+what the trust policy says. Each blob is verified as it comes in, and a model gets its name when
+all of it is there, so that a second attempt only takes what the first one did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .. import attachments
+from ..descriptor import Descriptor
+from ..digest import Digest
+from ..errors import (
+    BlobNotFound,
+    IncompleteBundle,
+    IntegrityError,
+    InvalidBundle,
+    InvalidOption,
+    ModelNotFound,
+    TruncatedBundle,
+)
+from ..manifest import Index, Manifest
+from ..mediatypes import CNCF_FILEPATH, TITLE
+from ..reference import Reference
+from ..store.collect import is_manifest
+from ..store.store import Store
+from ..transfer.content import Reader
+from ..transfer.events import Advanced, Finished, OnEvent, Planned, Skipped, Started, ignore
+from ..trust import gate
+from . import delta
+from .source import MAX_INDEX, MAX_LAYOUT, Bundle, Item, check_layout, open_bundle, parse_index
+from .tarstream import LAYOUT_NAME, Member, TarStream
+
+# In a pipe the policy is asked before the first blob of this size; signatures are far smaller.
+_LARGE = 1 << 20
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What an import did.
+
+    Attributes:
+        place: the bundle.
+        models: the names that are now in the store, with their manifests.
+        lacking: for each model that could not be completed, a line with what is missing.
+    """
+
+    place: str
+    models: tuple[tuple[Reference, Descriptor], ...]
+    lacking: tuple[str, ...]
+
+    def require_complete(self) -> None:
+        """Complain about what is missing.
+
+        Raises:
+            IncompleteBundle: where a model could not be completed.
+        """
+        if self.lacking:
+            raise IncompleteBundle(self.place, self.lacking)
+
+
+def load(
+    store: Store, path: Path, names: Sequence[Reference] = (), *, on_event: OnEvent = ignore
+) -> Loaded:
+    """Import models from a bundle file, its volumes, or an OCI layout directory.
+
+    Args:
+        store: where to.
+        path: of the bundle.
+        names: the models that are wanted; none means all. A bundle of one model without a full
+            name, as other tools write it, needs one name to give it.
+        on_event: told of progress.
+
+    Raises:
+        InvalidBundle: where it is no bundle; nothing was written.
+        ModelNotFound: where it does not hold a name that is wanted; nothing was written.
+        Untrusted: where the policy refuses one of the models; nothing was written.
+        NoSpace: where the disk is full; models that were complete before have their names.
+    """
+    with open_bundle(path) as bundle, store.lease():
+        if path.is_file():
+            refuse_strays(bundle)
+        return _complete(store, bundle, names, on_event)
+
+
+def load_stream(
+    store: Store,
+    stream: Reader,
+    names: Sequence[Reference] = (),
+    *,
+    place: str,
+    on_event: OnEvent = ignore,
+) -> Loaded:
+    """Import models from a pipe, in one pass.
+
+    Raises:
+        as `load`; blobs that came before the trouble are whole and verified, and have no name.
+    """
+    with store.lease():
+        return _Staging(store, stream, names, place, on_event).run()
+
+
+def refuse_strays(bundle: Bundle) -> None:
+    """Check that a tar holds nothing that its index does not lead to.
+
+    Raises:
+        InvalidBundle: naming the first blob that belongs to nothing.
+    """
+    if bundle.damage is None:
+        needed = _reachable(bundle, [item.descriptor for item in bundle.items])
+        for digest in bundle.blobs.sizes:
+            if digest not in needed:
+                raise InvalidBundle(bundle.place, f"blob {digest} belongs to no model")
+
+
+def describe_lack(bundle: Bundle, item: Item, absent: Sequence[Descriptor]) -> str:
+    """One line about what a model lacks."""
+    name = item.reference.familiar if item.reference else item.name or "the model"
+    parts = [f"{_title(descriptor)} ({descriptor.size} bytes)" for descriptor in absent[:8]]
+    more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
+    why = f" [{bundle.damage}]" if bundle.damage else ""
+    return f"{name} lacks {', '.join(parts)}{more}{why}"
+
+
+def _complete(
+    store: Store, bundle: Bundle, names: Sequence[Reference], on_event: OnEvent
+) -> Loaded:
+    chosen = choose(bundle, names)
+    deltas = delta.listed(bundle)
+    wanted, lacking = [], []
+    for item in chosen:
+        parts = _reachable(bundle, [item.descriptor, *_attached(bundle, item)], store)
+        absent = [part for part in parts.values() if not _obtainable(store, bundle, deltas, part)]
+        if absent:
+            lacking.append(describe_lack(bundle, item, absent))
+        else:
+            _ask_policy(store, bundle, item, on_event)
+            wanted.append((item, parts))
+    everything = {digest: part for _, parts in wanted for digest, part in parts.items()}
+    on_event(Planned(tuple(everything.values())))
+    done = []
+    for item, parts in wanted:
+        damaged = _bring(store, bundle, deltas, parts, on_event)
+        if damaged:
+            lacking.append(describe_lack(bundle, item, damaged) + " in good order")
+        else:
+            done.append(_name(store, bundle, item))
+    return Loaded(bundle.place, tuple(done), tuple(lacking))
+
+
+def choose(bundle: Bundle, names: Sequence[Reference]) -> tuple[Item, ...]:
+    """The models that are meant, each with the name it will have.
+
+    Raises:
+        ModelNotFound: where the bundle does not hold a wanted one.
+        InvalidOption: where a model has no full name and none was given.
+    """
+    models = [item for item in bundle.items if _is_model(bundle, item)]
+    if len(models) == 1 and len(names) == 1 and models[0].reference is None:
+        return (replace(models[0], reference=names[0]),)
+    if names:
+        return tuple(_find(bundle, models, name) for name in names)
+    for item in models:
+        if item.reference is None:
+            raise InvalidOption(
+                f"bundle {bundle.place}: {item.name or item.descriptor.digest.short!r} is no full "
+                "model name",
+                hint=f"pannier import {bundle.place} NAME",
+            )
+    return tuple(models)
+
+
+def _find(bundle: Bundle, models: Sequence[Item], name: Reference) -> Item:
+    for item in models:
+        if item.reference is not None and item.reference.key == name.key:
+            if name.digest in (None, item.descriptor.digest):
+                return item
+        elif item.reference is None and item.name == name.tag:
+            return replace(item, reference=name)
+    held = ", ".join(item.reference.familiar if item.reference else item.name for item in models)
+    raise ModelNotFound(name.familiar, place=bundle.place, hint=f"it holds {held}")
+
+
+def _is_model(bundle: Bundle, item: Item) -> bool:
+    if item.reference is not None and item.reference.tag is not None:
+        return not attachments.is_attachment_tag(item.reference.tag)
+    try:
+        return bundle.manifest(item.descriptor.digest).subject is None
+    except (BlobNotFound, IntegrityError):
+        return True
+
+
+def _obtainable(store: Store, bundle: Bundle, deltas: delta.Deltas, part: Descriptor) -> bool:
+    return part.digest in deltas or bundle.exists(part) or store.exists(part)
+
+
+def _ask_policy(store: Store, bundle: Bundle, item: Item, on_event: OnEvent) -> None:
+    assert item.reference is not None
+    digest = item.descriptor.digest
+    content = bundle.manifest(digest) if digest in bundle.blobs.sizes else store.manifest(digest)
+    gate.check_manifest(
+        store,
+        _Either(bundle, store),
+        item.reference,
+        content,
+        bundle.attached(digest),
+        on_event=on_event,
+    )
+
+
+def _bring(
+    store: Store,
+    bundle: Bundle,
+    deltas: delta.Deltas,
+    parts: dict[Digest, Descriptor],
+    on_event: OnEvent,
+) -> list[Descriptor]:
+    """Take in what the store lacks; gives what turned out to be damaged."""
+    damaged = []
+    order = {digest: i for i, digest in enumerate(bundle.blobs.sizes)}
+    for part in sorted(parts.values(), key=lambda item: order.get(item.digest, len(order))):
+        if store.exists(part):
+            on_event(Skipped(part))
+            continue
+        try:
+            if bundle.exists(part):
+                take(store, bundle, part, on_event)
+            else:
+                delta.apply(store, bundle, deltas[part.digest], part, on_event=on_event)
+        except IntegrityError:
+            damaged.append(part)
+    return damaged
+
+
+def take(store: Store, bundle: Bundle, part: Descriptor, on_event: OnEvent) -> None:
+    """Take one blob in, verified, by reflink where the file system can.
+
+    Raises:
+        IntegrityError: where its bytes are not what its name says.
+        NoSpace: where the disk is full.
+    """
+    on_event(Started(part))
+    piece = bundle.blobs.piece(part.digest)
+    with store.ingest(algorithm=part.digest.algorithm) as ingest:
+        if piece is not None:
+            ingest.copy_range(
+                *piece, part.size, on_bytes=lambda count: on_event(Advanced(part, count))
+            )
+        else:
+            with bundle.fetch(part) as content:
+                while ingest.size <= part.size and (data := content.read(_CHUNK)):
+                    ingest.write(data)
+                    on_event(Advanced(part, len(data)))
+        ingest.commit(part)
+    on_event(Finished(part))
+
+
+def _name(store: Store, bundle: Bundle, item: Item) -> tuple[Reference, Descriptor]:
+    assert item.reference is not None
+    root = replace(item.descriptor, annotations={})
+    for attachment in bundle.attached(root.digest):
+        if attachment.kind != delta.DELTA_TYPE:
+            attachments.finish(store, item.reference, attachment)
+    store.tag(root, item.reference)
+    return item.reference, root
+
+
+def _attached(bundle: Bundle, item: Item) -> Iterator[Descriptor]:
+    for attachment in bundle.attached(item.descriptor.digest):
+        if attachment.kind != delta.DELTA_TYPE:
+            yield attachment.manifest.descriptor
+
+
+def _reachable(
+    bundle: Bundle, roots: Sequence[Descriptor], store: Store | None = None
+) -> dict[Digest, Descriptor]:
+    found: dict[Digest, Descriptor] = {}
+    waiting = list(roots)
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.digest in found:
+            continue
+        found[descriptor.digest] = descriptor
+        if is_manifest(descriptor):
+            content = _manifest(bundle, store, descriptor.digest)
+            waiting.extend(content.children if content is not None else ())
+    return found
+
+
+def _manifest(bundle: Bundle, store: Store | None, digest: Digest) -> Manifest | Index | None:
+    try:
+        return bundle.manifest(digest)
+    except BlobNotFound:
+        pass
+    try:
+        return store.manifest(digest) if store is not None else None
+    except BlobNotFound:
+        return None
+
+
+def _title(descriptor: Descriptor) -> str:
+    notes = descriptor.annotations
+    name = notes.get(CNCF_FILEPATH) or notes.get(TITLE)
+    return f"{descriptor.digest.algorithm}:{descriptor.digest.short}" + (f" {name}" if name else "")
+
+
+class _Either:
+    """A source that reads from the bundle what it has and from the store what it has not."""
+
+    def __init__(self, bundle: Bundle, store: Store) -> None:
+        self._bundle = bundle
+        self._store = store
+        self.place = bundle.place
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        return self._bundle.resolve(reference)
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        return self._bundle.exists(descriptor) or self._store.exists(descriptor)
+
+    def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> AbstractContextManager[Reader]:
+        place = self._bundle if self._bundle.exists(descriptor) else self._store
+        return place.fetch(descriptor, offset=offset)
+
+
+class _StoreBlobs:
+    """The blobs of a pipe that have arrived: they lie in the store already."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.sizes: dict[Digest, int] = {}
+
+    def open(self, digest: Digest, offset: int) -> AbstractContextManager[Reader]:
+        descriptor = Descriptor("", digest, self.sizes[digest])
+        return self._store.fetch(descriptor, offset=offset)
+
+    def piece(self, digest: Digest) -> tuple[int, int] | None:
+        return None
+
+
+class _Staging:
+    """One pass over a pipe."""
+
+    def __init__(
+        self,
+        store: Store,
+        stream: Reader,
+        names: Sequence[Reference],
+        place: str,
+        on_event: OnEvent,
+    ) -> None:
+        self._store = store
+        self._tar = TarStream(stream, place=place)
+        self._names = names
+        self._place = place
+        self._on_event = on_event
+        self._blobs = _StoreBlobs(store)
+        self._bundle: Bundle | None = None
+        self._has_layout = False
+        self._needed: dict[Digest, Descriptor] | None = None
+        self._damage: str | None = None
+
+    def run(self) -> Loaded:
+        """Take in every member, then complete the models."""
+        for member in self._members():
+            if member.digest is not None:
+                self._blob(member, member.digest)
+            elif member.name == LAYOUT_NAME:
+                check_layout(self._tar.read_all(member, max_size=MAX_LAYOUT), self._place)
+                self._has_layout = True
+            else:
+                raw = self._tar.read_all(member, max_size=MAX_INDEX)
+                self._bundle = Bundle(self._place, parse_index(raw, self._place), self._blobs)
+        if self._bundle is None or not self._has_layout:
+            raise InvalidBundle(self._place, self._damage or "not an OCI archive")
+        self._bundle.damage = self._damage
+        if not self._damage:
+            refuse_strays(self._bundle)
+        return _complete(self._store, self._bundle, self._names, self._on_event)
+
+    def _members(self) -> Iterator[Member]:
+        try:
+            yield from self._tar
+        except TruncatedBundle as error:
+            self._damage = error.reason
+
+    def _blob(self, member: Member, digest: Digest) -> None:
+        if member.size >= _LARGE and self._needed is None and self._bundle is not None:
+            self._needed = self._prepare(self._bundle)
+        part = Descriptor("", digest, member.size)
+        if self._needed is not None and digest not in self._needed:
+            return
+        if not self._store.exists(part):
+            part = (self._needed or {}).get(digest, part)
+            self._on_event(Started(part))
+            with self._store.ingest(algorithm=digest.algorithm) as ingest:
+                while data := self._tar.read(_CHUNK):
+                    ingest.write(data)
+                    self._on_event(Advanced(part, len(data)))
+                if ingest.size != member.size or ingest.digest != digest:
+                    return
+                ingest.commit()
+        self._blobs.sizes[digest] = member.size
+
+    def _prepare(self, bundle: Bundle) -> dict[Digest, Descriptor]:
+        """Once all manifests are here: choose, ask the policy, and say what is needed."""
+        roots = []
+        for item in choose(bundle, self._names):
+            _ask_policy(self._store, bundle, item, self._on_event)
+            roots.append(item.descriptor)
+        attached = [item.descriptor for item in bundle.items if not _is_model(bundle, item)]
+        return _reachable(bundle, roots + attached, self._store)
