@@ -11,7 +11,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -41,6 +41,7 @@ TOPICS = (
     Topic("pannier.pkgmgr.cli.build", ("create",)),
     Topic("pannier.pkgmgr.cli.transfer", ("push", "pull")),
     Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "inspect", "cp", "rm")),
+    Topic("pannier.pkgmgr.cli.bundle", ("export", "import", "bundle")),
     Topic("pannier.pkgmgr.cli.login", ("login", "logout")),
     Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),
 )
@@ -156,6 +157,7 @@ def _commands_of(topic: Topic) -> Mapping[str, Any]:
     commands = typer.main.get_group(app).commands
     for command in _and_below(commands):
         command.context_settings.setdefault("help_option_names", ["-h", "--help"])
+        command.collect_usage_pieces = _without_braces(command.collect_usage_pieces)
     return commands
 
 
@@ -163,6 +165,11 @@ def _and_below(commands: Mapping[str, Any]) -> Iterator[Any]:
     for command in commands.values():
         yield command
         yield from _and_below(getattr(command, "commands", {}))
+
+
+def _without_braces(pieces: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+    """The usage line as manual pages write it: NAME, where typer writes {NAME}."""
+    return lambda ctx: [piece.strip("{}") for piece in pieces(ctx)]
 
 
 def _configure_logging(verbose: int) -> None:

@@ -125,7 +125,12 @@ def inspect(
     )
 
 
-def copy(source: Name, destination: Name, as_json: Json = False, quiet: Quiet = False) -> None:
+def copy(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A model of the store.")],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="Its second name.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
     """Give a model a second name. No content is copied."""
     target = parse_name(destination)
     descriptor = operations.copy_name(Store.open(), parse_name(source), target)

@@ -1,0 +1,248 @@
+"""Commands for bundles: export, import, bundle list, bundle verify."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InvalidOption, NotFound
+from ..store.store import Store
+from .names import Names, parse_name
+from .options import Json, Quiet
+from .output import Output, human_size
+
+if TYPE_CHECKING:
+    from ..bundle.load import Loaded
+    from ..bundle.plan import Plan
+    from ..reference import Reference
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B?", re.IGNORECASE)
+_POWERS = " KMGT"
+_PIPE = "-"
+
+BundlePath = Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A bundle or OCI layout.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command("export")(export)
+    app.command("import")(import_bundle)
+    inside = typer.Typer(help="Look into bundles without importing them.", no_args_is_help=True)
+    inside.command("list")(list_bundle)
+    inside.command("verify")(verify_bundle)
+    app.add_typer(inside, name="bundle")
+
+
+def export(
+    names: Names,
+    out: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE|DIR/|-", help="Where to write.")
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Write volumes of this size (4G fits FAT32)."),
+    ] = None,
+    since: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BUNDLE|NAME", help="Leave out what the other side has; may be repeated."
+        ),
+    ] = None,
+    bare: Annotated[
+        bool, typer.Option("--bare", help="Without signatures and other attachments.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write models into a bundle: an OCI archive, volumes of one, or (DIR/) an OCI layout."""
+    from ..bundle import export as writer
+
+    store = Store.open()
+    volume_size = parse_size(split) if split else None
+    made = _plan(
+        store, [parse_name(name) for name in names], since or [], with_attachments=not bare
+    )
+    output = Output(as_json=as_json, quiet=quiet)
+    files = [out]
+    with output.progress(f"exporting to {out}") as on_event:
+        if out == _PIPE:
+            writer.write_tar(made, store, sys.stdout.buffer, on_event=on_event)
+            sys.stdout.buffer.flush()
+            return
+        if out.endswith("/") or Path(out).is_dir():
+            writer.write_directory(made, store, Path(out), on_event=on_event)
+        elif volume_size is not None:
+            volumes = writer.write_volumes(
+                made, store, Path(out), size=volume_size, on_event=on_event
+            )
+            files = [str(path) for path in volumes]
+        else:
+            writer.write_file(made, store, Path(out), on_event=on_event)
+    _report(output, made, files)
+
+
+def import_bundle(
+    source: Annotated[
+        str, typer.Argument(metavar="FILE|DIR|-", help="A bundle, an OCI layout, or a pipe.")
+    ],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these models.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bring models in from a bundle, verified, whole models only; prints their digests."""
+    wanted = [parse_name(name) for name in names or []]
+    output = Output(as_json=as_json, quiet=quiet)
+    done = _load(source, wanted, output)
+    output.result(
+        {
+            "models": [
+                {"name": reference.familiar, "digest": str(descriptor.digest)}
+                for reference, descriptor in done.models
+            ],
+            "lacking": list(done.lacking),
+        },
+        lines=[f"{descriptor.digest} {ref.familiar}" for ref, descriptor in done.models],
+    )
+    done.require_complete()
+
+
+def list_bundle(path: BundlePath, as_json: Json = False) -> None:
+    """List the models of a bundle, and what it left out."""
+    from ..bundle.look import held
+    from ..bundle.source import open_bundle
+
+    with _found(path), open_bundle(path) as bundle:
+        models = held(bundle)
+        damage = bundle.damage
+    output = Output(as_json=as_json)
+    output.table(
+        ("NAME", "DIGEST", "SIZE", "ATTACHED", "LEFT OUT"),
+        (
+            (
+                model.item.reference.familiar if model.item.reference else model.item.name,
+                model.item.descriptor.digest.short,
+                human_size(model.size),
+                str(model.num_attachments),
+                human_size(sum(part.size for part in model.absent)) if model.absent else "-",
+            )
+            for model in models
+        ),
+        records=(
+            {
+                "name": str(model.item.reference or model.item.name),
+                "digest": str(model.item.descriptor.digest),
+                "size": model.size,
+                "attachments": model.num_attachments,
+                "absent": [str(part.digest) for part in model.absent],
+                "from_delta": [str(part.digest) for part in model.from_delta],
+            }
+            for model in models
+        ),
+    )
+    if damage:
+        output.notice(f"note: {damage}")
+
+
+def verify_bundle(path: BundlePath, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Hash everything in a bundle and say what is damaged or missing."""
+    from ..bundle.look import verify
+    from ..bundle.source import open_bundle
+    from ..errors import InvalidBundle
+
+    output = Output(as_json=as_json, quiet=quiet)
+    with (
+        _found(path),
+        open_bundle(path) as bundle,
+        output.progress(f"verifying {path}") as on_event,
+    ):
+        problems = verify(bundle, on_event=on_event)
+    output.result(
+        {"bundle": str(path), "problems": list(problems)},
+        lines=problems or [f"{path} is in good order"],
+    )
+    if problems:
+        raise InvalidBundle(str(path), "it is damaged; see above")
+
+
+def parse_size(text: str) -> int:
+    """Bytes from `700M` (powers of 1000) or `4GiB` (powers of 1024).
+
+    Raises:
+        InvalidOption: for anything else.
+
+    >>> parse_size("4G"), parse_size("1KiB"), parse_size("123")
+    (4000000000, 1024, 123)
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise InvalidOption(f"{text!r} is no size", hint="sizes look like 700M, 4G or 4GiB")
+    base = 1024 if match[3] else 1000
+    return int(float(match[1]) * base ** _POWERS.index(match[2].upper() or " "))
+
+
+def _plan(
+    store: Store, references: list[Reference], since: list[str], *, with_attachments: bool
+) -> Plan:
+    from ..bundle import delta
+    from ..bundle.plan import plan
+    from ..bundle.since import known_digests
+    from ..bundle.volumes import volume_path
+
+    paths = [Path(text) for text in since]
+    bundles = [path for path in paths if path.exists() or volume_path(path, 1).exists()]
+    others = [parse_name(str(path)) for path in paths if path not in bundles]
+    known = known_digests(store, bundles, others)
+    extras = [x for ref in references for x in delta.make(store, ref, known=known)] if known else []
+    return plan(store, references, known=known, extras=extras, with_attachments=with_attachments)
+
+
+def _report(output: Output, made: Plan, files: list[str]) -> None:
+    left_out = sum(part.size for part in made.left_out)
+    output.result(
+        {
+            "files": files,
+            "models": [
+                {"name": model.reference.familiar, "digest": str(model.descriptor.digest)}
+                for model in made.models
+            ],
+            "size": made.size,
+            "left_out": left_out,
+        },
+        lines=[f"{model.descriptor.digest} {model.reference.familiar}" for model in made.models],
+    )
+    if not output.as_json:
+        rest = f", {human_size(left_out)} left out" if left_out else ""
+        output.notice(f"wrote {human_size(made.size)} into {', '.join(files)}{rest}")
+
+
+def _load(source: str, wanted: list[Reference], output: Output) -> Loaded:
+    from ..bundle.load import load
+    from ..bundle.stream import load_stream
+
+    store = Store.open()
+    with output.progress(f"importing {source}") as on_event:
+        if source == _PIPE:
+            return load_stream(
+                store, sys.stdin.buffer, wanted, place="standard input", on_event=on_event
+            )
+        with _found(Path(source)):
+            return load(store, Path(source), wanted, on_event=on_event)
+
+
+@contextmanager
+def _found(path: Path) -> Iterator[None]:
+    """Turn an absent file into an error of ours."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"there is no bundle {path}", hint="pannier export NAME -o FILE writes one"
+        ) from error
