@@ -1,0 +1,1 @@
+"""Parsers of what models write: thinking and tool calls, as the text streams in. Pure."""

@@ -1,0 +1,164 @@
+"""Chooses how a model's output is read: by the PARSER that its Modelfile names, else its template.
+
+Unknown parser names are no error: the template tells the same in nearly all models. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .blocks import Block, EnclosedBlock, JsonBlock, NamedJsonBlock, PythonBlock, TaggedBlock
+from .calls import Toolbox
+from .harmony import HarmonyParser
+from .output import Chain, OutputParser, PlainParser
+from .thinking import ThinkingParser
+from .tools import CallForm, ToolParser
+
+
+def _enclosed(closing: str, mark: str, tools: Toolbox) -> Block:
+    return EnclosedBlock(mark, closing, tools)
+
+
+def _tagged(closing: str, mark: str, tools: Toolbox) -> Block:
+    return TaggedBlock(mark, closing, tools)
+
+
+def _function(mark: str, tools: Toolbox) -> Block:
+    return EnclosedBlock(mark, "</function>", tools, marks_count=True)
+
+
+HERMES = CallForm(
+    "<tool_call>", partial(_tagged, "</tool_call>"), between=("</tool_call>",), repeats=True
+)
+FUNCTION = CallForm("<function=", _function, between=("</tool_call>",))
+MISTRAL = CallForm("[TOOL_CALLS]", NamedJsonBlock, between=("[/TOOL_CALLS]",))
+LLAMA3 = CallForm("<|python_tag|>", PythonBlock, repeats=True)
+DEEPSEEK = CallForm(
+    "<｜tool▁call▁begin｜>",
+    partial(_enclosed, "<｜tool▁call▁end｜>"),
+    before=("<｜tool▁calls▁begin｜>",),
+    between=("<｜tool▁calls▁end｜>",),
+)
+_FORMS = (HERMES, FUNCTION, MISTRAL, LLAMA3, DEEPSEEK)
+
+_THINKING = (
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+_HARMONY = ("<|start|>", "<|channel|>", "<|message|>")
+
+# PARSER names (Ollama's) → what the template alone would not tell.
+_THINKERS = frozenset(
+    {
+        "qwen3",
+        "qwen3-thinking",
+        "qwen3.5",
+        "qwen3-vl-thinking",
+        "cogito",
+        "deepseek3",
+        "olmo3-think",
+    }
+    | {"nemotron-3-nano", "nemotron-3.5-nano", "glm-4.7", "lfm2-thinking"}
+)
+_PARSER_FORMS: Mapping[str, tuple[CallForm, ...]] = {
+    "qwen3-coder": (HERMES, FUNCTION),
+    "ministral": (MISTRAL,),
+    "deepseek3": (DEEPSEEK,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """How one model marks what it writes. Immutable; `parser` makes the reader of one answer.
+
+    Attributes:
+        thinking: the tags around reasoning; None for models that do not mark any.
+        forms: how tool calls are marked.
+        is_harmony: whether it is gpt-oss's format, which the other two do not describe.
+        is_plain: whether nothing shall be read out of the text.
+    """
+
+    thinking: tuple[str, str] | None = None
+    forms: tuple[CallForm, ...] = ()
+    is_harmony: bool = False
+    is_plain: bool = False
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Marks that must not be lost if they are control tokens of the model."""
+        if self.is_harmony:
+            return (*_HARMONY, "<|end|>", "<|call|>", "<|return|>", "<|constrain|>")
+        marks = [
+            mark for form in self.forms for mark in (form.opening, *form.before, *form.between)
+        ]
+        return (*(self.thinking or ()), *marks)
+
+    def parser(
+        self,
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        thinks: bool = True,
+        prompt_end: str = "",
+    ) -> OutputParser:
+        """A parser for one answer.
+
+        Args:
+            tools: those of the request; without any, calls are not looked for.
+            thinks: whether reasoning is parted from the answer.
+            prompt_end: the end of the prompt, which may hold the opening tag already.
+        """
+        if self.is_plain:
+            return PlainParser()
+        toolbox = Toolbox(tools)
+        if self.is_harmony:
+            return HarmonyParser(toolbox)
+        inner = ToolParser(self.forms, toolbox, bare=not self.forms) if tools else PlainParser()
+        if self.thinking is None or not thinks:
+            return inner
+        is_open = prompt_end.rstrip().endswith(self.thinking[0])
+        thinking = ThinkingParser(*self.thinking, is_open=is_open)
+        return Chain(thinking, inner)
+
+
+def output_format(
+    template: str,
+    *,
+    parser: str = "",
+    thinking: tuple[str, str] | None = None,
+    tool_tag: str = "",
+) -> OutputFormat:
+    """The format of a model.
+
+    Args:
+        template: its source, Go or Jinja.
+        parser: what the model's PARSER says.
+        thinking: tags that a Go template's tree tells.
+        tool_tag: the mark before calls that a Go template's tree tells; `{` for bare JSON.
+    """
+    if parser == "passthrough":
+        return OutputFormat(is_plain=True)
+    if parser == "harmony" or all(mark in template for mark in _HARMONY):
+        return OutputFormat(is_harmony=True)
+    tags = thinking or next((pair for pair in _THINKING if all(t in template for t in pair)), None)
+    if tags is None and parser in _THINKERS:
+        tags = _THINKING[0]
+    forms = _PARSER_FORMS.get(parser) or _forms_of(template, tool_tag)
+    return OutputFormat(tags, forms)
+
+
+def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:
+    known = tuple(form for form in _FORMS if form.opening in template)
+    if known or tool_tag in ("", "{", "["):
+        return known
+    name = re.fullmatch(r"<(\w[\w-]*)>\s*\[?", tool_tag)
+    if name:
+        closing = f"</{name[1]}>"
+        form = CallForm(f"<{name[1]}>", partial(_tagged, closing), between=(closing,), repeats=True)
+        return (form,)
+    mark = tool_tag.rstrip("[ \n")
+    return (CallForm(mark, JsonBlock, repeats=True),) if mark else ()
