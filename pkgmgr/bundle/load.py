@@ -1,4 +1,4 @@
-"""Brings a bundle's models into a store: from a file, volumes, a directory, or a pipe.
+"""Brings a bundle's models into a store from a file, from volumes or from a directory.
 
 What is needed is decided before anything is written: the names, what each model consists of,
 what the trust policy says. Each blob is verified as it comes in, and a model gets its name when
@@ -22,7 +22,6 @@ from ..errors import (
     InvalidBundle,
     InvalidOption,
     ModelNotFound,
-    TruncatedBundle,
 )
 from ..manifest import Index, Manifest
 from ..mediatypes import CNCF_FILEPATH, TITLE
@@ -33,11 +32,8 @@ from ..transfer.content import Reader
 from ..transfer.events import Advanced, Finished, OnEvent, Planned, Skipped, Started, ignore
 from ..trust import gate
 from . import delta
-from .source import MAX_INDEX, MAX_LAYOUT, Bundle, Item, check_layout, open_bundle, parse_index
-from .tarstream import LAYOUT_NAME, Member, TarStream
+from .source import Bundle, Item, open_bundle
 
-# In a pipe the policy is asked before the first blob of this size; signatures are far smaller.
-_LARGE = 1 << 20
 _CHUNK = 1 << 20
 
 
@@ -86,24 +82,7 @@ def load(
     with open_bundle(path) as bundle, store.lease():
         if path.is_file():
             refuse_strays(bundle)
-        return _complete(store, bundle, names, on_event)
-
-
-def load_stream(
-    store: Store,
-    stream: Reader,
-    names: Sequence[Reference] = (),
-    *,
-    place: str,
-    on_event: OnEvent = ignore,
-) -> Loaded:
-    """Import models from a pipe, in one pass.
-
-    Raises:
-        as `load`; blobs that came before the trouble are whole and verified, and have no name.
-    """
-    with store.lease():
-        return _Staging(store, stream, names, place, on_event).run()
+        return complete(store, bundle, names, on_event)
 
 
 def refuse_strays(bundle: Bundle) -> None:
@@ -113,7 +92,7 @@ def refuse_strays(bundle: Bundle) -> None:
         InvalidBundle: naming the first blob that belongs to nothing.
     """
     if bundle.damage is None:
-        needed = _reachable(bundle, [item.descriptor for item in bundle.items])
+        needed = reachable_in(bundle, [item.descriptor for item in bundle.items])
         for digest in bundle.blobs.sizes:
             if digest not in needed:
                 raise InvalidBundle(bundle.place, f"blob {digest} belongs to no model")
@@ -128,19 +107,22 @@ def describe_lack(bundle: Bundle, item: Item, absent: Sequence[Descriptor]) -> s
     return f"{name} lacks {', '.join(parts)}{more}{why}"
 
 
-def _complete(
-    store: Store, bundle: Bundle, names: Sequence[Reference], on_event: OnEvent
-) -> Loaded:
+def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event: OnEvent) -> Loaded:
+    """Bring in and name every model that can be completed; the caller holds a lease.
+
+    Raises:
+        as `load`.
+    """
     chosen = choose(bundle, names)
     deltas = delta.listed(bundle)
     wanted, lacking = [], []
     for item in chosen:
-        parts = _reachable(bundle, [item.descriptor, *_attached(bundle, item)], store)
+        parts = parts_of(bundle, item, store)
         absent = [part for part in parts.values() if not _obtainable(store, bundle, deltas, part)]
         if absent:
             lacking.append(describe_lack(bundle, item, absent))
         else:
-            _ask_policy(store, bundle, item, on_event)
+            ask_policy(store, bundle, item, on_event)
             wanted.append((item, parts))
     everything = {digest: part for _, parts in wanted for digest, part in parts.items()}
     on_event(Planned(tuple(everything.values())))
@@ -161,7 +143,7 @@ def choose(bundle: Bundle, names: Sequence[Reference]) -> tuple[Item, ...]:
         ModelNotFound: where the bundle does not hold a wanted one.
         InvalidOption: where a model has no full name and none was given.
     """
-    models = [item for item in bundle.items if _is_model(bundle, item)]
+    models = [item for item in bundle.items if is_model(bundle, item)]
     if len(models) == 1 and len(names) == 1 and models[0].reference is None:
         return (replace(models[0], reference=names[0]),)
     if names:
@@ -187,7 +169,13 @@ def _find(bundle: Bundle, models: Sequence[Item], name: Reference) -> Item:
     raise ModelNotFound(name.familiar, place=bundle.place, hint=f"it holds {held}")
 
 
-def _is_model(bundle: Bundle, item: Item) -> bool:
+def parts_of(bundle: Bundle, item: Item, store: Store | None = None) -> dict[Digest, Descriptor]:
+    """What a model and its attachments need, as far as manifests are in the bundle or the store."""
+    return reachable_in(bundle, [item.descriptor, *_attached(bundle, item)], store)
+
+
+def is_model(bundle: Bundle, item: Item) -> bool:
+    """Whether an item is a model, and not what hangs on one."""
     if item.reference is not None and item.reference.tag is not None:
         return not attachments.is_attachment_tag(item.reference.tag)
     try:
@@ -200,7 +188,12 @@ def _obtainable(store: Store, bundle: Bundle, deltas: delta.Deltas, part: Descri
     return part.digest in deltas or bundle.exists(part) or store.exists(part)
 
 
-def _ask_policy(store: Store, bundle: Bundle, item: Item, on_event: OnEvent) -> None:
+def ask_policy(store: Store, bundle: Bundle, item: Item, on_event: OnEvent) -> None:
+    """Ask the trust policy about a model of a bundle.
+
+    Raises:
+        Untrusted: where it refuses.
+    """
     assert item.reference is not None
     digest = item.descriptor.digest
     content = bundle.manifest(digest) if digest in bundle.blobs.sizes else store.manifest(digest)
@@ -277,9 +270,10 @@ def _attached(bundle: Bundle, item: Item) -> Iterator[Descriptor]:
             yield attachment.manifest.descriptor
 
 
-def _reachable(
+def reachable_in(
     bundle: Bundle, roots: Sequence[Descriptor], store: Store | None = None
 ) -> dict[Digest, Descriptor]:
+    """Everything that these manifests lead to, as far as they are in the bundle or the store."""
     found: dict[Digest, Descriptor] = {}
     waiting = list(roots)
     while waiting:
@@ -327,92 +321,3 @@ class _Either:
     def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> AbstractContextManager[Reader]:
         place = self._bundle if self._bundle.exists(descriptor) else self._store
         return place.fetch(descriptor, offset=offset)
-
-
-class _StoreBlobs:
-    """The blobs of a pipe that have arrived: they lie in the store already."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.sizes: dict[Digest, int] = {}
-
-    def open(self, digest: Digest, offset: int) -> AbstractContextManager[Reader]:
-        descriptor = Descriptor("", digest, self.sizes[digest])
-        return self._store.fetch(descriptor, offset=offset)
-
-    def piece(self, digest: Digest) -> tuple[int, int] | None:
-        return None
-
-
-class _Staging:
-    """One pass over a pipe."""
-
-    def __init__(
-        self,
-        store: Store,
-        stream: Reader,
-        names: Sequence[Reference],
-        place: str,
-        on_event: OnEvent,
-    ) -> None:
-        self._store = store
-        self._tar = TarStream(stream, place=place)
-        self._names = names
-        self._place = place
-        self._on_event = on_event
-        self._blobs = _StoreBlobs(store)
-        self._bundle: Bundle | None = None
-        self._has_layout = False
-        self._needed: dict[Digest, Descriptor] | None = None
-        self._damage: str | None = None
-
-    def run(self) -> Loaded:
-        """Take in every member, then complete the models."""
-        for member in self._members():
-            if member.digest is not None:
-                self._blob(member, member.digest)
-            elif member.name == LAYOUT_NAME:
-                check_layout(self._tar.read_all(member, max_size=MAX_LAYOUT), self._place)
-                self._has_layout = True
-            else:
-                raw = self._tar.read_all(member, max_size=MAX_INDEX)
-                self._bundle = Bundle(self._place, parse_index(raw, self._place), self._blobs)
-        if self._bundle is None or not self._has_layout:
-            raise InvalidBundle(self._place, self._damage or "not an OCI archive")
-        self._bundle.damage = self._damage
-        if not self._damage:
-            refuse_strays(self._bundle)
-        return _complete(self._store, self._bundle, self._names, self._on_event)
-
-    def _members(self) -> Iterator[Member]:
-        try:
-            yield from self._tar
-        except TruncatedBundle as error:
-            self._damage = error.reason
-
-    def _blob(self, member: Member, digest: Digest) -> None:
-        if member.size >= _LARGE and self._needed is None and self._bundle is not None:
-            self._needed = self._prepare(self._bundle)
-        part = Descriptor("", digest, member.size)
-        if self._needed is not None and digest not in self._needed:
-            return
-        if not self._store.exists(part):
-            part = (self._needed or {}).get(digest, part)
-            self._on_event(Started(part))
-            with self._store.ingest(algorithm=digest.algorithm) as ingest:
-                while data := self._tar.read(_CHUNK):
-                    ingest.write(data)
-                    self._on_event(Advanced(part, len(data)))
-                if ingest.size != member.size or ingest.digest != digest:
-                    return
-                ingest.commit()
-        self._blobs.sizes[digest] = member.size
-
-    def _prepare(self, bundle: Bundle) -> dict[Digest, Descriptor]:
-        """Once all manifests are here: choose, ask the policy, and say what is needed."""
-        roots = []
-        for item in choose(bundle, self._names):
-            _ask_policy(self._store, bundle, item, self._on_event)
-            roots.append(item.descriptor)
-        attached = [item.descriptor for item in bundle.items if not _is_model(bundle, item)]
-        return _reachable(bundle, roots + attached, self._store)

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command("export")(export)
     app.command("import")(import_bundle)
-    inside = typer.Typer(help="Look into bundles without importing them.", no_args_is_help=True)
+    inside = typer.Typer(help="Look into bundles without importing them.")
     inside.command("list")(list_bundle)
     inside.command("verify")(verify_bundle)
     app.add_typer(inside, name="bundle")

@@ -25,9 +25,10 @@ from support.bundles import (
 
 from pannier.pkgmgr import attachments
 from pannier.pkgmgr.bundle import export
-from pannier.pkgmgr.bundle.load import load, load_stream
+from pannier.pkgmgr.bundle.load import load
 from pannier.pkgmgr.bundle.plan import plan
 from pannier.pkgmgr.bundle.source import open_bundle
+from pannier.pkgmgr.bundle.stream import load_stream
 from pannier.pkgmgr.bundle.volumes import checksum_path, volume_path
 from pannier.pkgmgr.errors import (
     DigestMismatch,
