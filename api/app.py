@@ -1,0 +1,104 @@
+"""The application: surfaces mounted on one Flask app, and what holds for every request.
+
+`create_app` is a pure composition: no globals, no configuration from the environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+
+from flask import Blueprint, Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from . import ollama, openai
+from .errors import Failure, failure_of
+from .gateway import ClientGone
+from .guard import Guard, cors_headers
+from .service import Service
+from .surface import Surface
+
+log = logging.getLogger(__name__)
+
+
+def create_app(
+    service: Service, *, guard: Guard | None = None, blueprints: Iterable[Blueprint] = ()
+) -> Flask:
+    """Build the application.
+
+    Args:
+        service: answers every call.
+        guard: which hosts and origins are accepted; None accepts what is local.
+        blueprints: further surfaces with their own error handlers.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    _guard_requests(app, guard or Guard())
+    surfaces = (ollama.surface(service), openai.surface(service))
+    for surface in surfaces:
+        app.register_blueprint(surface.blueprint)
+    for blueprint in blueprints:
+        app.register_blueprint(blueprint)
+    _answer_errors(app, surfaces)
+    return app
+
+
+def _guard_requests(app: Flask, guard: Guard) -> None:
+    @app.before_request
+    def check() -> Response | None:
+        g.request_id = secrets.token_hex(8)
+        if guard.refuses(request.method, dict(request.headers)):
+            return Response(status=403)
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return Response(status=204)
+        return None
+
+    @app.after_request
+    def mark(response: Response) -> Response:
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        origin = request.headers.get("Origin")
+        if origin and guard.allows_origin(origin, request.host) and response.status_code != 403:
+            response.headers.update(cors_headers(origin))
+        return response
+
+
+def _answer_errors(app: Flask, surfaces: tuple[Surface, ...]) -> None:
+    def surface_of_request() -> Surface:
+        for surface in surfaces[1:]:
+            if request.path.startswith(surface.prefix):
+                return surface
+        return surfaces[0]
+
+    @app.errorhandler(HTTPException)
+    def refuse(error: HTTPException) -> Response:
+        # Gin's texts, which clients of Ollama see on every path that it does not know.
+        status = error.code or 500
+        if status == 404:
+            return _text("404 page not found", 404)
+        if isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            response = _text("405 method not allowed", 405)
+            response.headers["Allow"] = allowed
+            return response
+        return surface_of_request().error(Failure(status, (error.description or error.name)))
+
+    @app.errorhandler(Exception)
+    def fail(error: Exception) -> Response:
+        # The outermost frame of a request: what nobody caught is logged here, and nowhere else.
+        failure = failure_of(error)
+        if failure.status >= 500:
+            log.error("request %s failed: %s", g.get("request_id"), error, exc_info=error)
+        if isinstance(error, ClientGone):
+            return Response(status=failure.status)
+        response = surface_of_request().error(failure)
+        if failure.retry_after_s is not None:
+            response.headers["Retry-After"] = str(failure.retry_after_s)
+        return response
+
+
+def _text(text: str, status: int) -> Response:
+    return Response(text, status, content_type="text/plain")

@@ -1,0 +1,165 @@
+"""The models of the store as the server needs them: understood once, then remembered by digest.
+
+A manifest never changes under its digest, so what was read of it is kept; names are looked up
+afresh on every call, because other processes write to the store too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pannier.pkgmgr.descriptor import Descriptor
+from pannier.pkgmgr.dialects import read_spec
+from pannier.pkgmgr.dialects.base import MAX_SMALL_BLOB
+from pannier.pkgmgr.digest import Digest
+from pannier.pkgmgr.errors import ManifestError, NotFound, PannierError
+from pannier.pkgmgr.modelspec import ModelSpec
+from pannier.pkgmgr.operations import model_manifest, read_header
+from pannier.pkgmgr.reference import Reference
+from pannier.pkgmgr.settings import Settings
+from pannier.pkgmgr.store.index import Entry
+from pannier.pkgmgr.store.store import Store
+from pannier.runtime.interface import ModelSource
+from pannier.runtime.prompt import PromptBuilder
+
+if TYPE_CHECKING:
+    from pannier.pkgmgr.gguf import Header
+
+# Specs and list lines are small (a few kB); headers with their vocabulary take megabytes.
+_MAX_SPECS = 4096
+_MAX_HEADERS = 16
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
+
+
+class _Kept(Generic[_Key, _Value]):
+    """The values used last, made where they are missing. Any thread may call."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._values: OrderedDict[_Key, _Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            self._values[key] = value
+            if len(self._values) > self._limit:
+                self._values.popitem(last=False)
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One line of the catalogue. `size` is in bytes; `details` are Ollama's."""
+
+    reference: Reference
+    digest: Digest
+    size: int
+    modified: float
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model that can be run.
+
+    Attributes:
+        entry: its name in the store.
+        size: bytes of all layers and the config.
+        prompts: makes its prompts; shared by all requests.
+    """
+
+    entry: Entry
+    spec: ModelSpec
+    size: int
+    prompts: PromptBuilder
+    source: ModelSource
+
+    @property
+    def name(self) -> str:
+        """The shortest form, with tag."""
+        return self.entry.reference.familiar
+
+
+class Library:
+    """Reads models from one store. Any thread may call."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = store
+        self.settings = settings
+        self._specs: _Kept[Digest, tuple[ModelSpec, int]] = _Kept(_MAX_SPECS)
+        self._prompts: _Kept[Digest, PromptBuilder] = _Kept(_MAX_HEADERS)
+
+    def find(self, name: str) -> StoredModel:
+        """A model by its name.
+
+        Raises:
+            InvalidReference: it is no name.
+            ModelNotFound: the store has no such model.
+            ManifestError: what has the name is no model.
+        """
+        entry = self.store.find(self.settings.parse(name))
+        spec, size = self._spec(entry.descriptor.digest)
+        prompts = self._prompts.get(spec.digest, lambda: self._make_prompts(spec))
+        source = ModelSource(spec.digest, entry.reference.familiar, spec.files(self.store.path))
+        return StoredModel(entry, spec, size, prompts, source)
+
+    def spec(self, name: str) -> tuple[Entry, ModelSpec]:
+        """A model's spec without what running it needs; raises as `find` does."""
+        entry = self.store.find(self.settings.parse(name))
+        return entry, self._spec(entry.descriptor.digest)[0]
+
+    def cards(self) -> tuple[Card, ...]:
+        """Every model of the store, newest first; what is no model is left out."""
+        cards = []
+        for entry in self.store.entries():
+            try:
+                spec, size = self._spec(entry.descriptor.digest)
+            except (ManifestError, NotFound):
+                continue
+            cards.append(
+                Card(entry.reference, entry.descriptor.digest, size, entry.modified, spec.details)
+            )
+        return tuple(cards)
+
+    def by_spec(self) -> dict[Digest, Card]:
+        """The newest card of each model, by the digest that runners know it by."""
+        cards: dict[Digest, Card] = {}
+        for card in self.cards():
+            cards.setdefault(self._spec(card.digest)[0].digest, card)
+        return cards
+
+    def layers(self, digest: Digest) -> tuple[Digest, ...]:
+        """The layers of a stored manifest, in order."""
+        return tuple(layer.digest for layer in model_manifest(self.store, digest).layers)
+
+    def header(self, spec: ModelSpec, *, arrays: bool) -> Header | None:
+        """The GGUF header of a model's weights; None where they cannot be read as GGUF."""
+        try:
+            return read_header(self.store, spec, arrays=arrays)
+        except PannierError:
+            return None
+
+    def _spec(self, digest: Digest) -> tuple[ModelSpec, int]:
+        return self._specs.get(digest, lambda: self._read_spec(digest))
+
+    def _read_spec(self, digest: Digest) -> tuple[ModelSpec, int]:
+        manifest = model_manifest(self.store, digest)
+        size = manifest.size + manifest.descriptor.size
+        return read_spec(manifest, self._open_blob), size
+
+    def _open_blob(self, descriptor: Descriptor) -> bytes:
+        return self.store.read(descriptor, max_size=MAX_SMALL_BLOB)
+
+    def _make_prompts(self, spec: ModelSpec) -> PromptBuilder:
+        return PromptBuilder.for_model(spec, read_header(self.store, spec, arrays=True))

@@ -1,0 +1,283 @@
+"""Between Ollama's JSON and the service's values. Pure; the shapes are its `api/types.go`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from pannier.runtime.interface import FOREVER, LoadedModel
+from pannier.runtime.messages import Message, Think, ToolCall
+from pannier.runtime.request import FinishReason, Usage
+
+from ..errors import RequestError
+from ..service import Call, Chat, Completion, Piece
+from .schema import ChatMessage, ChatRequest, GenerateRequest
+
+_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+_THINK = ("high", "medium", "low", "max")
+_FINISH = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
+
+
+def keep_alive_s(value: Any) -> float | None:
+    """Seconds that a `keep_alive` asks for; None where it is absent.
+
+    >>> keep_alive_s("1h30m"), keep_alive_s(-1) == FOREVER, keep_alive_s(0)
+    (5400.0, True, 0.0)
+
+    Raises:
+        RequestError: in Go's words, for anything that is neither a number nor a duration.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise RequestError(400, f"Unsupported type: '{_go_type(value)}'", param="keep_alive")
+    seconds = _go_duration(value) if isinstance(value, str) else float(value)
+    return FOREVER if seconds < 0 else seconds
+
+
+def _go_duration(text: str) -> float:
+    sign, body = (text[0], text[1:]) if text[:1] in ("-", "+") else ("", text)
+    if body == "0":
+        return 0.0
+    parts = _DURATION.findall(body)
+    if not parts or "".join(number + unit for number, unit in parts) != body:
+        raise RequestError(400, f'time: invalid duration "{text[:80]}"', param="keep_alive")
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return -seconds if sign == "-" else seconds
+
+
+def _go_type(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
+
+
+def think_of(value: bool | str | None) -> Think:
+    """A `think` value.
+
+    Raises:
+        RequestError: in Ollama's words.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if value not in _THINK:
+        raise RequestError(
+            400,
+            f'invalid think value: "{value[:80]}" (must be "high", "medium", "low", "max", true,'
+            " or false)",
+            param="think",
+        )
+    return cast(Think, value)  # one of _THINK
+
+
+def call_of(body: ChatRequest | GenerateRequest) -> Call:
+    """What is common to both ways to ask."""
+    if not 0 <= body.top_logprobs <= 20:
+        raise RequestError(400, "top_logprobs must be between 0 and 20", param="top_logprobs")
+    return Call(
+        model=body.model,
+        options=body.options,
+        keep_alive_s=keep_alive_s(body.keep_alive),
+        truncate=body.truncate,
+        think=think_of(body.think),
+    )
+
+
+def chat_of(body: ChatRequest) -> Chat:
+    """The conversation of a chat request."""
+    return Chat(tuple(_message(message) for message in body.messages), tuple(body.tools))
+
+
+def completion_of(body: GenerateRequest) -> Completion:
+    """The text of a generate request."""
+    if body.raw and (body.template or body.system or body.context):
+        raise RequestError(400, "raw mode does not support template, system, or context")
+    return Completion(
+        prompt=body.prompt,
+        system=body.system or None,
+        suffix=body.suffix,
+        template=body.template or None,
+        images=tuple(_image(image) for image in body.images),
+        raw=body.raw,
+        context=tuple(body.context),
+    )
+
+
+def _message(message: ChatMessage) -> Message:
+    return Message(
+        role=message.role.lower(),
+        content=message.content,
+        thinking=message.thinking,
+        images=tuple(_image(image) for image in message.images),
+        tool_calls=tuple(
+            ToolCall(call.function.name, call.function.arguments, call.id, call.function.index)
+            for call in message.tool_calls
+        ),
+        tool_name=message.tool_name,
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def _image(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, "invalid image data: not base64", param="images") from error
+
+
+def chat_chunk(model: str, piece: Piece, *, now_ns: int) -> dict[str, Any]:
+    """One object of an answer to /api/chat, without the metrics of the last one."""
+    message: dict[str, Any] = {"role": "assistant", "content": piece.text}
+    if piece.thinking:
+        message["thinking"] = piece.thinking
+    if piece.tool_calls:
+        message["tool_calls"] = [_tool_call(call) for call in piece.tool_calls]
+    return {"model": model, "created_at": timestamp(now_ns), "message": message, **_done(piece)}
+
+
+def generate_chunk(model: str, piece: Piece, *, now_ns: int) -> dict[str, Any]:
+    """One object of an answer to /api/generate, without the metrics of the last one."""
+    chunk: dict[str, Any] = {
+        "model": model,
+        "created_at": timestamp(now_ns),
+        "response": piece.text,
+    }
+    if piece.thinking:
+        chunk["thinking"] = piece.thinking
+    chunk |= _done(piece)
+    if piece.context:
+        chunk["context"] = list(piece.context)
+    if piece.tool_calls:
+        chunk["tool_calls"] = [_tool_call(call) for call in piece.tool_calls]
+    return chunk
+
+
+def _done(piece: Piece) -> dict[str, Any]:
+    if piece.finish is None:
+        return {"done": False}
+    reason = _FINISH.get(piece.finish)
+    return {"done": True, "done_reason": reason} if reason else {"done": True}
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"index": call.index, "name": call.name, "arguments": dict(call.arguments)}
+    return {"id": call.id, "function": function} if call.id else {"function": function}
+
+
+def metrics(usage: Usage, *, total_ns: int, load_ns: int) -> dict[str, int]:
+    """Counts and durations of the last object; zeros are left out, as Go does."""
+    values = {
+        "total_duration": total_ns,
+        "load_duration": load_ns,
+        "prompt_eval_count": usage.prompt_tokens,
+        "prompt_eval_duration": usage.prompt_ns,
+        "eval_count": usage.completion_tokens,
+        "eval_duration": usage.decode_ns,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def timestamp(now_ns: int) -> str:
+    """A moment in nanoseconds since the epoch as RFC 3339 with nanoseconds, UTC.
+
+    >>> timestamp(1_500_000_000_000_000_001)
+    '2017-07-14T02:40:00.000000001Z'
+    """
+    seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+def local_time(seconds: float) -> str:
+    """A moment in seconds since the epoch as RFC 3339 with the local offset, as Go prints it."""
+    moment = datetime.fromtimestamp(seconds, UTC).astimezone()
+    return moment.isoformat(timespec="microseconds")
+
+
+def details_of(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Ollama's `details`; every key is there, as clients expect."""
+    families = details.get("families")
+    family = str(details.get("family") or "")
+    return {
+        "parent_model": str(details.get("parent_model") or ""),
+        "format": str(details.get("format") or "gguf"),
+        "family": family,
+        "families": list(families) if families else ([family] if family else None),
+        "parameter_size": str(details.get("parameter_size") or ""),
+        "quantization_level": str(details.get("quantization_level") or ""),
+    }
+
+
+def loaded_line(
+    model: LoadedModel, *, name: str, digest: str, details: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One model of /api/ps; what never expires gets a time far away, as in Go."""
+    expires = model.expires_at if model.expires_at is not None else _NEVER_S
+    return {
+        "name": name,
+        "model": name,
+        "size": model.info.size,
+        "digest": digest,
+        "details": details_of(details),
+        "expires_at": local_time(expires),
+        "size_vram": model.info.size_vram,
+        "context_length": model.info.context_length,
+    }
+
+
+_NEVER_S = 10_992_000_000.0
+
+
+def parameter_lines(params: Mapping[str, Any]) -> str:
+    """`parameters` of /api/show: a name in 30 columns and a value in Go's syntax, a line each."""
+    lines = []
+    for name, value in params.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        lines += [f"{name:<30} {_go_value(item)}" for item in values]
+    return "\n".join(lines)
+
+
+def _go_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return f"{value:g}" if abs(value) < 1e21 else repr(value)
+    return str(value)
+
+
+def model_info(
+    metadata: Mapping[str, Any], *, num_parameters: int, verbose: bool
+) -> dict[str, Any]:
+    """`model_info` of /api/show: GGUF metadata; without `verbose` every array is null."""
+    hidden = ("general.name", "tokenizer.chat_template")
+    info = {
+        key: _info_value(value, verbose)
+        for key, value in sorted(metadata.items())
+        if key not in hidden
+    }
+    return {**info, "general.parameter_count": num_parameters}
+
+
+def _info_value(value: Any, verbose: bool) -> Any:
+    if isinstance(value, str | int | float | bool):
+        return value
+    if verbose and isinstance(value, Sequence):
+        return list(value)
+    return None if not isinstance(value, Sequence) or value else []

@@ -1,0 +1,211 @@
+"""Between OpenAI's JSON and the service's values. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from pannier.runtime.messages import Message, Think, ToolCall
+from pannier.runtime.request import FinishReason, Usage
+
+from ..errors import RequestError
+from ..service import Call, Chat, Piece
+from . import schema
+
+_DATA_URL = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp))?;base64,(.*)", re.DOTALL)
+_FINISH = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
+_EFFORTS: Mapping[str, Think] = {
+    "none": False,
+    "minimal": "low",
+    "low": "low",
+    "medium": "medium",
+    "high": "high",
+    "xhigh": "max",
+    "ultra": "max",
+    "max": "max",
+}
+# OpenAI's name → the name of the same option in Ollama's set, which the service takes.
+_OPTIONS = {
+    "max_tokens": "num_predict",
+    "seed": "seed",
+    "temperature": "temperature",
+    "top_p": "top_p",
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repeat_penalty": "repeat_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "presence_penalty": "presence_penalty",
+}
+
+
+def options_of(body: schema.ChatRequest | schema.CompletionRequest) -> dict[str, Any]:
+    """A request's sampling options; what it leaves out is the model's to say."""
+    options: dict[str, Any] = {}
+    for name, ours in _OPTIONS.items():
+        value = getattr(body, name)
+        if value is not None:
+            options[ours] = value
+    if isinstance(body, schema.ChatRequest) and body.max_completion_tokens is not None:
+        options["num_predict"] = body.max_completion_tokens
+    if body.stop is not None:
+        options["stop"] = [body.stop] if isinstance(body.stop, str) else body.stop
+    return options
+
+
+def chat_of(body: schema.ChatRequest) -> Chat:
+    """The conversation of a request.
+
+    Raises:
+        RequestError: 400, with the field at fault.
+    """
+    if not body.messages:
+        raise RequestError(400, "[] is too short - 'messages'", param="messages")
+    messages = tuple(message for item in body.messages for message in _messages(item))
+    return Chat(messages, tuple(body.tools))
+
+
+def think_of(body: schema.ChatRequest) -> Think:
+    """How much to think; None where the request does not say.
+
+    Raises:
+        RequestError: for an unknown effort.
+    """
+    effort = body.reasoning_effort or (body.reasoning.effort if body.reasoning else None)
+    if effort is None:
+        return None
+    if effort not in _EFFORTS:
+        known = ", ".join(_EFFORTS)
+        raise RequestError(
+            400, f"invalid reasoning effort {effort[:40]!r}: expected one of {known}",
+            param="reasoning_effort",
+        )  # fmt: skip
+    return _EFFORTS[effort]
+
+
+def call_of(body: schema.ChatRequest, *, keep_alive_s: float | None) -> Call:
+    """What is not the conversation itself."""
+    return Call(
+        model=body.model,
+        options=options_of(body),
+        keep_alive_s=keep_alive_s,
+        think=think_of(body),
+    )
+
+
+def _messages(item: schema.Message) -> list[Message]:
+    """A message with parts is one message: texts joined, images beside them."""
+    parts = item.content if isinstance(item.content, list) else []
+    texts = [item.content] if isinstance(item.content, str) else [_part_text(p) for p in parts]
+    return [
+        Message(
+            role="system" if item.role == "developer" else item.role.lower(),
+            content="\n".join(text for text in texts if text),
+            thinking=item.reasoning or item.reasoning_content,
+            images=tuple(_part_image(part) for part in parts if part.type == "image_url"),
+            tool_calls=tuple(_tool_call(call, i) for i, call in enumerate(item.tool_calls)),
+            tool_name=item.name if item.role == "tool" else "",
+            tool_call_id=item.tool_call_id,
+        )
+    ]
+
+
+def _part_text(part: schema.ContentPart) -> str:
+    if part.type in ("text", "input_text", "output_text"):
+        return part.text
+    if part.type == "refusal":
+        return part.refusal
+    if part.type == "image_url":
+        return ""
+    raise RequestError(
+        400, f"invalid message content type: {part.type[:40]}", param="messages.content"
+    )
+
+
+def _part_image(part: schema.ContentPart) -> bytes:
+    url = part.image_url.url if isinstance(part.image_url, schema.ImageURL) else part.image_url
+    match = _DATA_URL.fullmatch(url or "")
+    if match is None:
+        raise RequestError(
+            400,
+            "invalid image: only data: URLs with base64 of jpeg, png or webp are read",
+            param="messages.content.image_url",
+        )
+    try:
+        return base64.b64decode(match[1], validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RequestError(400, "invalid image: not base64", param="messages.content") from error
+
+
+def _tool_call(call: schema.ToolCall, index: int) -> ToolCall:
+    try:
+        arguments = from_json(call.function.arguments or "{}")
+    except ValueError as error:
+        raise RequestError(
+            400, "invalid tool call arguments", param="messages.tool_calls"
+        ) from error
+    if not isinstance(arguments, dict):
+        raise RequestError(400, "invalid tool call arguments", param="messages.tool_calls")
+    return ToolCall(call.function.name, arguments, call.id, index)
+
+
+def message_of(piece: Piece) -> dict[str, Any]:
+    """The message of a whole answer."""
+    message: dict[str, Any] = {"role": "assistant", "content": piece.text}
+    if piece.thinking:
+        message["reasoning"] = piece.thinking
+    if piece.tool_calls:
+        message["tool_calls"] = [call_json(call) for call in piece.tool_calls]
+        message["content"] = piece.text or None
+    return message
+
+
+def deltas_of(piece: Piece) -> list[dict[str, Any]]:
+    """The `delta` objects of one piece; thinking and content never share one."""
+    deltas: list[dict[str, Any]] = []
+    if piece.thinking:
+        deltas.append({"content": "", "reasoning": piece.thinking})
+    if piece.text:
+        deltas.append({"content": piece.text})
+    if piece.tool_calls:
+        calls = [{"index": call.index, **call_json(call)} for call in piece.tool_calls]
+        deltas.append({"content": "", "tool_calls": calls})
+    return deltas
+
+
+def call_json(call: ToolCall) -> dict[str, Any]:
+    """A tool call; its arguments are JSON text here."""
+    arguments = json.dumps(dict(call.arguments), ensure_ascii=False, separators=(",", ":"))
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+
+
+def finish_of(finish: FinishReason | None, *, called: bool) -> str | None:
+    """`finish_reason`; calls of tools replace `stop` only."""
+    reason = _FINISH.get(finish) if finish is not None else None
+    return "tool_calls" if called and reason == "stop" else reason
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Token counts."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+    }
+
+
+def error_body(status: int, message: str, param: str | None = None) -> dict[str, Any]:
+    """An error as OpenAI's SDKs read it."""
+    kinds = {400: "invalid_request_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = kinds.get(status, "invalid_request_error" if 400 <= status < 500 else "api_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": None}}

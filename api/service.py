@@ -1,0 +1,377 @@
+"""Service: the one object that every HTTP surface and `pannier run` see.
+
+It puts store, prompts and runtime together: a call by model name in, an `Answer` of pieces out. It
+knows no HTTP and no wire format. All methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, cast
+
+from pannier.pkgmgr.settings import Settings
+from pannier.pkgmgr.store.store import Store
+from pannier.runtime.errors import UnsupportedRequest
+from pannier.runtime.interface import GenerationStream, LoadedModel, Runtime
+from pannier.runtime.messages import Message, Think, ToolCall
+from pannier.runtime.options import Options, split_options
+from pannier.runtime.prompt import ChatPrompt
+from pannier.runtime.request import Delta, FinishReason, GenerationRequest, Usage
+
+from .gateway import ClientGone
+from .library import Library, StoredModel
+
+# How often a caller that waits for a token is asked whether it is still there.
+_POLL_S = 0.05
+
+Gone = Callable[[], bool]
+_Result = TypeVar("_Result")
+
+
+def never() -> bool:
+    """A caller that cannot go away."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What every request to a model has in common.
+
+    Attributes:
+        model: a name, as typed.
+        options: Ollama's names; they go before the model's own parameters.
+        keep_alive_s: as in `pannier.runtime.interface`.
+        truncate: whether a prompt that is too long loses its middle; False makes it an error.
+        think: whether and how much to think.
+    """
+
+    model: str
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    keep_alive_s: float | None = None
+    truncate: bool = True
+    think: Think = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation to be continued."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One text to be answered or continued; the fields are those of `PromptBuilder.generate`.
+
+    Attributes:
+        raw: the prompt goes to the model as it is.
+        context: tokens of earlier turns, which go before the prompt.
+    """
+
+    prompt: str
+    system: str | None = None
+    suffix: str = ""
+    template: str | None = None
+    images: tuple[bytes, ...] = ()
+    raw: bool = False
+    context: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer. The last one has `finish` and `usage`."""
+
+    text: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: FinishReason | None = None
+    usage: Usage | None = None
+    context: tuple[int, ...] = ()
+    stop_text: str | None = None
+
+
+class Answer:
+    """One running answer. For one thread; whoever has it closes it.
+
+    Attributes:
+        model: the model that answers; its `load_ns` is what this call waited for loading.
+        name: the model's shortest name.
+    """
+
+    def __init__(
+        self, stream: GenerationStream, name: str, *, began_ns: int, gone: Gone = never
+    ) -> None:
+        self._stream = stream
+        self._gone = gone
+        self._began_ns = began_ns
+        self.model = stream.model
+        self.name = name
+
+    @property
+    def elapsed_ns(self) -> int:
+        """Since the call came in."""
+        return time.monotonic_ns() - self._began_ns
+
+    def next(self, timeout_s: float) -> Piece | None:
+        """The next piece, or None where none came in time.
+
+        Raises:
+            StopIteration: after the last piece.
+            EngineError: where the request failed.
+            ClientGone: where the caller has gone away; the request is cancelled.
+        """
+        end = time.monotonic() + timeout_s
+        while True:
+            delta = self._stream.poll(min(_POLL_S, timeout_s))
+            if delta is not None:
+                return _piece(delta)
+            if self._gone():
+                self.close()
+                raise ClientGone("the client closed the connection")
+            if time.monotonic() >= end:
+                return None
+
+    def __iter__(self) -> Iterator[Piece]:
+        """All pieces to the end; raises as `next` does."""
+        while True:
+            piece = self.next(float("inf"))
+            assert piece is not None
+            yield piece
+            if piece.finish is not None:
+                return
+
+    def collect(self) -> Piece:
+        """The whole answer as one piece; raises as `next` does."""
+        pieces = []
+        for piece in self:
+            if self._gone():
+                self.close()
+                raise ClientGone("the client closed the connection")
+            pieces.append(piece)
+        last = pieces[-1]
+        return Piece(
+            text="".join(piece.text for piece in pieces),
+            thinking="".join(piece.thinking for piece in pieces),
+            tool_calls=tuple(call for piece in pieces for call in piece.tool_calls),
+            finish=last.finish,
+            usage=last.usage,
+            context=last.context,
+            stop_text=last.stop_text,
+        )
+
+    def close(self) -> None:
+        """End the request, if it has not ended."""
+        self._stream.cancel()
+
+
+class Service:
+    """Answers calls with the models of one store.
+
+    Args:
+        store: where the models are.
+        settings: the user's; names are read by their defaults.
+        runtime: loads and runs models; the caller closes it.
+    """
+
+    def __init__(self, store: Store, settings: Settings, runtime: Runtime) -> None:
+        self.store = store
+        self.settings = settings
+        self.runtime = runtime
+        self.library = Library(store, settings)
+
+    def chat(self, call: Call, chat: Chat, *, gone: Gone = never) -> Answer:
+        """Start to answer a conversation.
+
+        Raises:
+            ModelNotFound, UnsupportedRequest, TemplateError, LoadError, ContextOverflow, QueueFull.
+            ClientGone: where the caller went away before the start.
+        """
+        model, _ = self.find(call, "chat")
+        prompt = self.chat_prompt(model, call, chat)
+        return self._start(call, model, prompt, gone=gone)
+
+    def complete(self, call: Call, completion: Completion, *, gone: Gone = never) -> Answer:
+        """Start to answer or continue one text; raises as `chat` does."""
+        model, _ = self.find(call, "generate")
+        prompt = self.completion_prompt(model, call, completion)
+        return self._start(
+            call,
+            model,
+            prompt,
+            context=completion.context,
+            want_context=not completion.raw,
+            gone=gone,
+        )
+
+    def find(self, call: Call, verb: str) -> tuple[StoredModel, Options]:
+        """A call's model, which must be able to write text, and its options.
+
+        Raises:
+            ModelNotFound, InvalidOption, UnsupportedRequest.
+        """
+        model = self.library.find(call.model)
+        options = split_options(model.spec.params, call.options)
+        if "completion" not in model.prompts.capabilities:
+            raise UnsupportedRequest(f'"{call.model}" does not support {verb}')
+        if call.think and "thinking" not in model.prompts.capabilities:
+            raise UnsupportedRequest(f'"{call.model}" does not support thinking')
+        return model, options
+
+    def chat_prompt(self, model: StoredModel, call: Call, chat: Chat) -> ChatPrompt:
+        """The prompt of a conversation."""
+        if any(message.images for message in chat.messages):
+            _require(model, "vision")
+        if chat.tools:
+            _require(model, "tools")
+        return model.prompts.chat(chat.messages, tools=chat.tools, think=call.think)
+
+    def completion_prompt(
+        self, model: StoredModel, call: Call, completion: Completion
+    ) -> ChatPrompt:
+        """The prompt of one text."""
+        if completion.raw:
+            return model.prompts.raw(completion.prompt)
+        if completion.images:
+            _require(model, "vision")
+        if completion.suffix:
+            _require(model, "insert")
+        return model.prompts.generate(
+            completion.prompt,
+            system=completion.system,
+            suffix=completion.suffix,
+            template=completion.template,
+            images=completion.images,
+            think=call.think,
+            examples=not completion.context,
+        )
+
+    def load(self, call: Call, verb: str, *, gone: Gone = never) -> LoadedModel:
+        """Have a model in memory.
+
+        Raises:
+            ModelNotFound, LoadError, ClientGone.
+        """
+        model, options = self.find(call, verb)
+        return _unless_gone(
+            gone,
+            lambda: self.runtime.load(
+                model.source, options=options.load, keep_alive_s=call.keep_alive_s
+            ),
+        )
+
+    def unload(self, name: str) -> bool:
+        """Let a model go as soon as nobody uses it; False where it was not in memory.
+
+        Raises:
+            ModelNotFound: where the store has no such model.
+        """
+        return self.runtime.unload(self.library.spec(name)[1].digest)
+
+    def _start(
+        self,
+        call: Call,
+        model: StoredModel,
+        prompt: ChatPrompt,
+        *,
+        gone: Gone,
+        context: Sequence[int] = (),
+        want_context: bool = False,
+    ) -> Answer:
+        began_ns = time.monotonic_ns()
+        options = split_options(model.spec.params, call.options)
+        request = GenerationRequest(
+            prompt=prompt.segments,
+            context=tuple(context),
+            sampling=options.sampling,
+            max_tokens=options.max_tokens,
+            stop=(*options.stop, *prompt.stop),
+            truncate=call.truncate,
+            num_keep=options.num_keep,
+            want_context=want_context,
+        )
+        stream = _unless_gone(
+            gone,
+            lambda: self.runtime.generate(
+                model.source, request, options=options.load, keep_alive_s=call.keep_alive_s
+            ),
+            lambda late: late.cancel(),
+        )
+        return Answer(stream, model.name, began_ns=began_ns, gone=gone)
+
+
+def _require(model: StoredModel, capability: str) -> None:
+    if capability not in model.prompts.capabilities:
+        raise UnsupportedRequest(f"{model.entry.reference} does not support {capability}")
+
+
+def _piece(delta: Delta) -> Piece:
+    return Piece(
+        text=delta.text,
+        finish=delta.finish,
+        usage=delta.usage,
+        context=delta.context,
+        stop_text=delta.stop_text,
+    )
+
+
+def _unless_gone(
+    gone: Gone, work: Callable[[], _Result], undo: Callable[[_Result], object] = lambda late: None
+) -> _Result:
+    """Do something that may take long, such as loading, for a caller that may go away.
+
+    Where the caller does go away, `ClientGone` is raised at once; the work then goes on in its
+    thread, and what comes out of it is undone.
+    """
+    if gone is never:
+        return work()
+    outcome = _Outcome[_Result](work, undo)
+    thread = threading.Thread(target=outcome.run, name="pannier-start", daemon=True)
+    thread.start()
+    while not outcome.done.wait(_POLL_S):
+        if gone() and outcome.abandon():
+            raise ClientGone("the client closed the connection")
+    return outcome.take()
+
+
+class _Outcome(Generic[_Result]):
+    """What a piece of work came to, for whoever waits for it; or for nobody."""
+
+    def __init__(self, work: Callable[[], _Result], undo: Callable[[_Result], object]) -> None:
+        self._work = work
+        self._undo = undo
+        self._lock = threading.Lock()
+        self._abandoned = False
+        self._result: _Result | None = None
+        self._error: BaseException | None = None
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Do the work; the outermost frame of its thread."""
+        try:
+            result = self._work()
+        except BaseException as error:
+            self._error = error
+            self.done.set()
+            return
+        with self._lock:
+            self._result = result
+            self.done.set()
+            if self._abandoned:
+                self._undo(result)
+
+    def abandon(self) -> bool:
+        """Say that nobody waits any more; False where the work is done already."""
+        with self._lock:
+            self._abandoned = not self.done.is_set()
+            return self._abandoned
+
+    def take(self) -> _Result:
+        """The result; raises what the work raised."""
+        if self._error is not None:
+            raise self._error
+        return cast(_Result, self._result)  # set before `done`

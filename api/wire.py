@@ -1,0 +1,100 @@
+"""Requests off the wire: JSON within limits, validated by pydantic schemas.
+
+Clients of three APIs written in many languages share these rules: unknown fields are ignored, a
+null is an absent field, and a wrong type is an error that names the field.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from flask import request
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import from_json
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from .errors import RequestError
+
+# A dozen photographs as base64; multi-GB content goes to /api/blobs and /v2/, which stream.
+MAX_BODY_BYTES = 64 * 1024 * 1024
+
+_Schema = TypeVar("_Schema", bound="Wire")
+
+_EXPECTED = {
+    "string_type": "a string",
+    "bool_type": "a boolean",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "list_type": "an array",
+    "tuple_type": "an array",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "missing": "a value",
+}
+
+
+class Wire(BaseModel):
+    """Base of all request schemas."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="ignore",
+        frozen=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if value is not None}
+        return data
+
+
+def read_body(schema: type[_Schema], *, missing: str = "missing request body") -> _Schema:
+    """The current request's JSON body as `schema`; the Content-Type is not asked for.
+
+    Raises:
+        RequestError: 400 where it is absent, malformed or of the wrong shape; 413 where too long.
+    """
+    request.max_content_length = MAX_BODY_BYTES
+    try:
+        raw = request.get_data(cache=False)
+    except RequestEntityTooLarge as error:
+        raise RequestError(413, "request body too large") from error
+    if not raw.strip():
+        raise RequestError(400, missing)
+    return parse(schema, raw)
+
+
+def parse(schema: type[_Schema], raw: bytes) -> _Schema:
+    """Validate one JSON document.
+
+    Raises:
+        RequestError: 400, with what is wrong and where.
+    """
+    try:
+        data = from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(400, f"invalid JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise RequestError(400, "invalid JSON: the request must be an object")
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise _shape_error(error) from error
+
+
+def _shape_error(error: ValidationError) -> RequestError:
+    """The first fault as one line; the value itself is not repeated."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    path = [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("]"))]
+    field = ".".join(str(part) for part in path)
+    expected = _EXPECTED.get(fault["type"])
+    reason = f"expected {expected}" if expected else fault["msg"].removeprefix("Value error, ")
+    return RequestError(400, f"invalid {field or 'request'}: {reason}", param=field or None)
