@@ -7,14 +7,10 @@ the URL of its ranged requests from there and stops where it is missing.
 
 from __future__ import annotations
 
-import os
-
 from flask import Response, request
 
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import BlobNotFound
 
-from ..gateway import FileRange
 from .conditions import Span, Unsatisfiable, is_unchanged, requested_span
 from .contents import parse_digest
 from .errors import Code, Problem
@@ -27,33 +23,20 @@ CACHE_CONTROL = "public, max-age=31536000, immutable"
 def get(surface: Surface, name: str, last: str) -> Response:
     """GET and HEAD of a blob."""
     digest = parse_digest(last)
-    path = surface.store.path(digest)
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise BlobNotFound(last) from None
+    blob = surface.source.blob(name, digest)
     response = Response()
-    try:
-        _describe(response, digest)
-        size = os.fstat(file.fileno()).st_size
-        span = _span(response, size, etag=f'"{digest}"')
-    except BaseException:
-        file.close()
-        raise
-    if span is None or request.method == "HEAD":
-        file.close()
-        return response
-    body = FileRange(file, offset=span.start, length=span.length)
-    response.response, response.direct_passthrough = body, True
-    response.call_on_close(body.close)
+    _describe(response, digest)
+    span = _span(response, blob.size, etag=f'"{digest}"')
+    if span is not None and request.method == "GET":
+        body = blob.body(span)
+        response.response, response.direct_passthrough = body, True
+        response.call_on_close(body.close)
     return response
 
 
 def delete(surface: Surface, name: str, last: str) -> Response:
     """DELETE of a blob that no manifest needs."""
-    digest = parse_digest(last)
-    if not surface.store.discard(digest):
-        raise Problem(Code.DENIED, "a manifest needs this blob", 405)
+    surface.source.delete_blob(name, parse_digest(last))
     return Response(status=202)
 
 

@@ -13,20 +13,24 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import lru_cache
 
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import InvalidDigest
+from pannier.pkgmgr.errors import BlobNotFound, InvalidDigest
 from pannier.pkgmgr.manifest import Index, Manifest
 from pannier.pkgmgr.mediatypes import INDEX_TYPES
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.collect import is_optional
 from pannier.pkgmgr.store.index import Entry
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.transfer.content import Reader
 
 from .errors import Code, Problem
 from .names import Home
+from .source import StoredBlob
 
 # Parsed manifests are immutable and small beside what parsing them costs (about 0.2 ms each).
 _PARSED = 1024
@@ -57,13 +61,99 @@ class Contents:
             raise Problem(Code.NAME_UNKNOWN, f"repository {name} is not known here")
         return sorted(tag for entry in entries if (tag := entry.reference.tag) is not None)
 
-    def resolve(self, name: str, reference: str) -> Descriptor:
+    def manifest(self, name: str, reference: str) -> tuple[Descriptor, Manifest | Index]:
         """The manifest that a tag or digest of a repository stands for.
 
         Raises:
             Problem: MANIFEST_UNKNOWN, DIGEST_INVALID.
             InvalidReference: for a name or tag outside the grammar.
         """
+        descriptor = self._resolve(name, reference)
+        return descriptor, self._parse(descriptor.digest)
+
+    def referrers(self, name: str, subject: Digest) -> Iterator[Descriptor]:
+        """Descriptors of the manifests with that subject, as the referrers API shows them."""
+        found = {str(item.digest): item for item in self._members(name)}
+        for _, descriptor in sorted(found.items()):
+            content = self._parse(descriptor.digest)
+            if content.subject is not None and content.subject.digest == subject:
+                yield _referrer(descriptor, content)
+
+    def blob(self, name: str, digest: Digest) -> StoredBlob:
+        """A blob of the store.
+
+        Raises:
+            BlobNotFound: where it is not here.
+        """
+        try:
+            return StoredBlob(self._store.path(digest))
+        except FileNotFoundError:
+            raise BlobNotFound(str(digest)) from None
+
+    def open(self, name: str, descriptor: Descriptor) -> AbstractContextManager[Reader]:
+        """Open a blob of the store.
+
+        Raises:
+            BlobNotFound: where it is not here.
+        """
+        return self._store.fetch(descriptor)
+
+    def put(
+        self, name: str, content: Manifest | Index, *, digest: Digest, tags: tuple[str, ...]
+    ) -> None:
+        """Store a manifest whose blobs are here and name it by its tags, or by digest without one.
+
+        Raises:
+            Problem: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID where sizes differ.
+            InvalidReference: for a name or tag outside the grammar.
+        """
+        references = [self._home.reference(name, tag=tag) for tag in tags]
+        by_digest = self._home.reference(name, digest=digest)
+        self._require_children(content)
+        descriptor = replace(content.descriptor, digest=digest)
+        # By sha256 too, which is what the store itself goes by.
+        for item in dict.fromkeys((digest, content.descriptor.digest)):
+            self._store.push(replace(descriptor, digest=item), io.BytesIO(content.raw))
+        with self._changing:
+            for reference in references:
+                self._keep_by_digest(name, reference)
+                self._store.tag(descriptor, reference)
+            named = [item for item in self._entries(name) if item.descriptor.digest == digest]
+            if not any(item.reference.tag for item in named):
+                self._store.tag(descriptor, by_digest)
+            elif not all(item.reference.tag for item in named):
+                self._store.untag(by_digest)
+
+    def delete(self, name: str, reference: str) -> None:
+        """Remove a tag, or a manifest with all its tags.
+
+        Raises:
+            Problem: MANIFEST_UNKNOWN; DENIED while an index of the repository needs it.
+        """
+        with self._changing:
+            descriptor = self._resolve(name, reference)
+            if ":" not in reference:
+                wanted = self._home.reference(name, tag=reference)
+                self._keep_by_digest(name, wanted)
+                self._store.untag(wanted)
+                return
+            if descriptor.digest in {item.digest for item in self._children(name)}:
+                raise Problem(Code.DENIED, "an index of this repository needs the manifest", 405)
+            for entry in self._entries(name):
+                if entry.descriptor.digest == descriptor.digest:
+                    self._store.untag(entry.reference)
+
+    def delete_blob(self, name: str, digest: Digest) -> None:
+        """Remove a blob.
+
+        Raises:
+            BlobNotFound: where it is not here.
+            Problem: DENIED while a manifest needs it.
+        """
+        if not self._store.discard(digest):
+            raise Problem(Code.DENIED, "a manifest needs this blob", 405)
+
+    def _resolve(self, name: str, reference: str) -> Descriptor:
         if ":" in reference:
             digest = parse_digest(reference)
             for descriptor in self._members(name):
@@ -75,67 +165,6 @@ class Contents:
                 if entry.reference.key == wanted:
                     return entry.descriptor
         raise Problem(Code.MANIFEST_UNKNOWN, f"{name} has no manifest {reference}")
-
-    def manifest(self, digest: Digest) -> Manifest | Index:
-        """A stored manifest, parsed."""
-        return self._parse(digest)
-
-    def manifests(self, name: str) -> list[Descriptor]:
-        """Every manifest of a repository, those of its indexes included, each once."""
-        return list({item.digest: item for item in self._members(name)}.values())
-
-    def put(
-        self, name: str, content: Manifest | Index, *, digest: Digest, tags: tuple[str, ...]
-    ) -> Descriptor:
-        """Store a manifest whose blobs are here and name it by its tags, or by digest without one.
-
-        Raises:
-            Problem: MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID where sizes differ.
-            InvalidReference: for a name or tag outside the grammar.
-        """
-        references = [self._home.reference(name, tag=tag) for tag in tags]
-        by_digest = self._home.reference(name, digest=digest)
-        described = content.descriptor
-        self._require_children(content)
-        descriptor = Descriptor(
-            described.media_type, digest, described.size, artifact_type=described.artifact_type
-        )
-        # By sha256 too, which is what the store itself goes by.
-        for item in {descriptor.digest: descriptor, described.digest: described}.values():
-            self._store.push(item, io.BytesIO(content.raw))
-        with self._changing:
-            for reference in references:
-                self._keep_by_digest(name, reference)
-                self._store.tag(descriptor, reference)
-            names = [
-                entry.reference
-                for entry in self._entries(name)
-                if entry.descriptor.digest == digest
-            ]
-            if not any(item.tag for item in names):
-                self._store.tag(descriptor, by_digest)
-            elif any(item.tag is None for item in names):
-                self._store.untag(by_digest)
-        return descriptor
-
-    def delete(self, name: str, reference: str) -> None:
-        """Remove a tag, or a manifest with all its tags.
-
-        Raises:
-            Problem: MANIFEST_UNKNOWN; DENIED while an index of the repository needs it.
-        """
-        with self._changing:
-            descriptor = self.resolve(name, reference)
-            if ":" not in reference:
-                wanted = self._home.reference(name, tag=reference)
-                self._keep_by_digest(name, wanted)
-                self._store.untag(wanted)
-                return
-            if descriptor.digest in {item.digest for item in self._children(name)}:
-                raise Problem(Code.DENIED, "an index of this repository needs the manifest", 405)
-            for entry in self._entries(name):
-                if entry.descriptor.digest == descriptor.digest:
-                    self._store.untag(entry.reference)
 
     def _entries(self, name: str) -> list[Entry]:
         sample = self._home.reference(name)
@@ -183,6 +212,16 @@ class Contents:
             if self._store.path(child.digest).exists():
                 raise Problem(Code.MANIFEST_INVALID, f"size of {child.digest} is not {child.size}")
             raise Problem(Code.MANIFEST_BLOB_UNKNOWN, f"blob {child.digest} is not here")
+
+
+def _referrer(descriptor: Descriptor, content: Manifest | Index) -> Descriptor:
+    """An index without artifactType has none; a manifest has its config's type then."""
+    kind = content.artifact_type
+    if kind is None and isinstance(content, Manifest):
+        kind = content.config.media_type
+    return Descriptor(
+        descriptor.media_type, descriptor.digest, len(content.raw), content.annotations, kind
+    )
 
 
 def parse_digest(text: str) -> Digest:

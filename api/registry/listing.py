@@ -7,15 +7,11 @@ and distribution's `_catalog` with the same parameters.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from urllib.parse import urlencode
 
 from flask import Response, jsonify, request
 
 from pannier.pkgmgr import mediatypes
-from pannier.pkgmgr.descriptor import Descriptor
-from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.manifest import Manifest
 
 from .contents import parse_digest
 from .errors import Code, Problem
@@ -34,13 +30,13 @@ def base(surface: Surface, name: str, last: str) -> Response:
 
 def tags(surface: Surface, name: str, last: str) -> Response:
     """GET of a repository's tags."""
-    items, link = _page(surface.contents.tags(name), f"/v2/{name}/tags/list")
+    items, link = _page(surface.source.tags(name), f"/v2/{name}/tags/list")
     return _listed({"name": name, "tags": items}, link)
 
 
 def catalog(surface: Surface, name: str, last: str) -> Response:
     """GET of all repositories."""
-    items, link = _page(surface.contents.repositories(), "/v2/_catalog")
+    items, link = _page(surface.source.repositories(), "/v2/_catalog")
     return _listed({"repositories": items}, link)
 
 
@@ -51,7 +47,7 @@ def referrers(surface: Surface, name: str, last: str) -> Response:
     after = request.args.get("last", "")
     page: list[dict[str, object]] = []
     size, link = 0, None
-    for descriptor in _referring(surface, name, subject):
+    for descriptor in surface.source.referrers(name, subject):
         if str(descriptor.digest) <= after or wanted not in (None, descriptor.artifact_type):
             continue
         item = descriptor.to_json()
@@ -67,21 +63,6 @@ def referrers(surface: Surface, name: str, last: str) -> Response:
     if wanted is not None:
         response.headers["OCI-Filters-Applied"] = "artifactType"
     return response
-
-
-def _referring(surface: Surface, name: str, subject: Digest) -> Iterator[Descriptor]:
-    """Descriptors of a repository's referrers in the order of their digests."""
-    found = sorted(surface.contents.manifests(name), key=lambda item: str(item.digest))
-    for descriptor in found:
-        content = surface.contents.manifest(descriptor.digest)
-        if content.subject is None or content.subject.digest != subject:
-            continue
-        kind = content.artifact_type
-        if kind is None and isinstance(content, Manifest):
-            kind = content.config.media_type
-        yield Descriptor(
-            descriptor.media_type, descriptor.digest, len(content.raw), content.annotations, kind
-        )
 
 
 def _page(items: list[str], path: str) -> tuple[list[str], str | None]:

@@ -28,11 +28,10 @@ _MAX_TAGS = 16
 
 def get(surface: Surface, name: str, last: str) -> Response:
     """GET and HEAD of a manifest."""
-    descriptor = surface.contents.resolve(name, last)
+    descriptor, content = surface.source.manifest(name, last)
     if ":" not in last and not accepts(request.headers.get("Accept", ""), descriptor.media_type):
         text = f"the manifest is {descriptor.media_type}, which the request does not accept"
         raise Problem(Code.MANIFEST_UNKNOWN, text)
-    content = surface.contents.manifest(descriptor.digest)
     return _answer(descriptor, content.raw, immutable=":" in last)
 
 
@@ -48,7 +47,7 @@ def put(surface: Surface, name: str, last: str) -> Response:
         tags = tuple(dict.fromkeys(request.args.getlist("tag")))[:_MAX_TAGS]
     else:
         digest, tags = content.descriptor.digest, (last,)
-    surface.contents.put(name, content, digest=digest, tags=tags)
+    surface.source.put(name, content, digest=digest, tags=tags)
     response = Response(status=201)
     response.headers["Location"] = f"{request.host_url}v2/{name}/manifests/{digest}"
     response.headers["Docker-Content-Digest"] = str(digest)
@@ -61,7 +60,7 @@ def put(surface: Surface, name: str, last: str) -> Response:
 
 def delete(surface: Surface, name: str, last: str) -> Response:
     """DELETE of a tag, or of a manifest by its digest."""
-    surface.contents.delete(name, last)
+    surface.source.delete(name, last)
     return Response(status=202)
 
 

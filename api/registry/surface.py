@@ -11,6 +11,7 @@ from pannier.pkgmgr.store.store import Store
 from .contents import Contents
 from .errors import Code, Problem
 from .names import Home
+from .source import Source
 from .uploads import Session, Uploads
 
 # How long a count of the store's bytes may be used; counting 1,000 blobs takes about 2 ms.
@@ -39,7 +40,7 @@ class Surface:
     def __init__(self, store: Store, options: Options) -> None:
         self.store = store
         self.options = options
-        self.contents = Contents(store, options.home)
+        self.source: Source = Contents(store, options.home)
         self.uploads = Uploads(store.root / "ingest", store.path, admit=self.admit)
         self._counting = threading.Lock()
         self._counted = (float("-inf"), 0)
