@@ -133,6 +133,8 @@ def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event:
             lacking.append(describe_lack(bundle, item, damaged) + " in good order")
         else:
             done.append(_name(store, bundle, item))
+    if bundle.damage and not lacking:
+        lacking.append(f"nothing but the end of the archive is missing [{bundle.damage}]")
     return Loaded(bundle.place, tuple(done), tuple(lacking))
 
 

@@ -251,8 +251,8 @@ def _name(header: bytes, error: Callable[[str], InvalidBundle]) -> str:
     if header[257:263] == b"ustar\0":
         prefix = header[345:500].split(b"\0")[0]
     full = prefix + b"/" + name if prefix else name
-    if not full.isascii():
-        raise error("a member's name is not ASCII")
+    if not full.isascii() or full.startswith(b"/"):
+        raise error("a member's name is absolute or not ASCII")
     text = full.decode("ascii").removeprefix("./")
     return text.rstrip("/") if header[156:157] == _DIRECTORY else text
 
