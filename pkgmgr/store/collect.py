@@ -17,6 +17,7 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import BlobNotFound, InvalidDigest
 from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest
+from . import derived
 from .ingest import TEMPORARY
 from .lock import try_flock
 
@@ -85,7 +86,11 @@ def require_closure(
 
 
 def sweep(blobs: Path, *, keep: set[Digest], older_than: float, dry_run: bool) -> Collected:
-    """Remove the blob files that are not in `keep` and were last used before `older_than`."""
+    """Remove the blob files that are not in `keep` and were last used before `older_than`.
+
+    What was unpacked from a layer in `keep` stays with it.
+    """
+    keep = keep | set(derived.kept(blobs.parent, keep))
     count = size = 0
     for digest, entry in _blob_files(blobs):
         status = entry.stat(follow_symlinks=False)

@@ -11,16 +11,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from .. import mediatypes, strictjson
 from ..descriptor import Descriptor
-from ..errors import InvalidManifest, InvalidReference
+from ..errors import CorruptStore, InvalidManifest, InvalidReference
 from ..reference import Reference
 
 # 64 MiB of index is about 150,000 models.
 MAX_INDEX_SIZE = 64 << 20
+# image-layout.md, section "oci-layout file".
+_VERSION = "1.0.0"
+LAYOUT_FILE = json.dumps({"imageLayoutVersion": _VERSION}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +134,21 @@ def _modified(descriptor: Descriptor) -> float:
         return datetime.fromisoformat(descriptor.annotations[mediatypes.MODIFIED]).timestamp()
     except (KeyError, ValueError, OverflowError):
         return 0.0
+
+
+def check_layout(path: Path) -> None:
+    """Check that an oci-layout file is of the version that we know.
+
+    Raises:
+        CorruptStore: where it is not.
+    """
+    raw = path.read_bytes()
+    if raw == LAYOUT_FILE:
+        return
+    try:
+        value = strictjson.loads(raw, max_size=4096)
+    except ValueError as error:
+        raise CorruptStore(path, str(error)) from error
+    version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
+    if version != _VERSION:
+        raise CorruptStore(path, f"layout version {version!r} is not one that this program knows")

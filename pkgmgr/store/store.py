@@ -12,7 +12,6 @@ that it needs is there. Every method may be called from several threads.
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import time
@@ -29,7 +28,7 @@ from ..errors import (
     CorruptStore,
     DigestMismatch,
     InvalidManifest,
-    ModelNotFound,
+    NoSpace,
     SizeMismatch,
 )
 from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
@@ -38,14 +37,17 @@ from ..transfer.content import Reader
 from . import collect as gc
 from .collect import Collected
 from .files import disk_errors, replace_file
-from .index import Entry, StoreIndex
+from .index import LAYOUT_FILE, Entry, StoreIndex, check_layout
 from .ingest import Ingest
 from .lock import DEFAULT_WAIT_S, flocked
+from .lookup import find
+from .partial import Partial, receive
 
 _log = logging.getLogger(__name__)
 
-_LAYOUT = {"imageLayoutVersion": "1.0.0"}
 _CHUNK = 1 << 20
+# What a transfer leaves free: a fiftieth of its size, for journals and the file system's own.
+_SPARE = 50
 
 
 class Store:
@@ -172,14 +174,7 @@ class Store:
         Raises:
             ModelNotFound: with a hint where a similar name exists.
         """
-        entries = self.entries()
-        meant = [entry for entry in entries if _is_meant(entry, reference)]
-        if meant:
-            exact = (entry for entry in meant if entry.reference.key == reference.key)
-            return next(exact, meant[0])
-        raise ModelNotFound(
-            reference.familiar, place=self.place, hint=_hint(reference, entries)
-        ) from None
+        return find(self.entries(), reference, self.place)
 
     # Writing
 
@@ -270,6 +265,36 @@ class Store:
             return ingest.commit(), ingest.size
 
     @contextmanager
+    def receive(
+        self, descriptor: Descriptor, *, wait: Callable[[float], None]
+    ) -> Iterator[Partial | None]:
+        """Take in a blob in pieces, going on where an earlier process stopped.
+
+        Args:
+            descriptor: of the blob.
+            wait: called with seconds to pause while another process receives the same blob.
+
+        Yields:
+            The unfinished blob, or None once the blob is here because another process brought it.
+        """
+        folder = self.root / "ingest"
+        with receive(
+            folder, self.path(descriptor.digest), descriptor, exists=self.exists, wait=wait
+        ) as partial:
+            yield partial
+
+    def require_space(self, size: int) -> None:
+        """Check that `size` more bytes fit, with some to spare.
+
+        Raises:
+            NoSpace: naming what is needed and what is free.
+        """
+        status = os.statvfs(self.root)
+        free, needed = status.f_bavail * status.f_frsize, size + size // _SPARE
+        if needed > free:
+            raise NoSpace(self.root, needed=needed, free=free)
+
+    @contextmanager
     def lease(self) -> Iterator[None]:
         """Keep `collect` from everything that is written or found here during the block.
 
@@ -321,9 +346,8 @@ class Store:
                 if not index.is_file():
                     self._write_index(StoreIndex())
                 if not layout.is_file():
-                    replace_file(layout, json.dumps(_LAYOUT).encode())
-        elif layout.read_bytes().strip() != json.dumps(_LAYOUT).encode():
-            _check_layout(layout)
+                    replace_file(layout, LAYOUT_FILE)
+        check_layout(layout)
 
     def _index(self) -> StoreIndex:
         path = self.root / "index.json"
@@ -368,33 +392,3 @@ class Store:
             raise
         except OSError as error:
             _log.debug("cannot refresh %s: %s", path, error)
-
-
-def _is_meant(entry: Entry, reference: Reference) -> bool:
-    if reference.digest is None:
-        return entry.reference.key == reference.key
-    same = (entry.reference.host, entry.reference.repository.lower()) == (
-        reference.host,
-        reference.repository.lower(),
-    )
-    return same and entry.descriptor.digest == reference.digest
-
-
-def _hint(reference: Reference, entries: tuple[Entry, ...]) -> str:
-    from difflib import get_close_matches
-
-    names = [entry.reference.familiar for entry in entries]
-    close = get_close_matches(reference.familiar, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}? `pannier list` shows what is here"
-    return f"get it with `pannier pull {reference.familiar}`"
-
-
-def _check_layout(path: Path) -> None:
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptStore(path, "it is not JSON") from error
-    version = value.get("imageLayoutVersion") if isinstance(value, dict) else None
-    if version != _LAYOUT["imageLayoutVersion"]:
-        raise CorruptStore(path, f"layout version {version!r} is not one this program knows")

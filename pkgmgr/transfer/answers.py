@@ -8,7 +8,7 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import InvalidDigest, InvalidManifest, NetworkError, SizeMismatch
 from ..manifest import MAX_MANIFEST_SIZE
-from .wire import Reply
+from .wire import Reply, printable
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
@@ -19,16 +19,32 @@ def expect_range(reply: Reply, start: int, stop: int, total: int, place: str) ->
     Raises:
         NetworkError: where it is another range, or none at all (as multipart/byteranges).
     """
+    if not is_range(reply, start, stop, total):
+        said = printable(reply.headers.get("Content-Range", ""))[:60]
+        raise NetworkError(
+            f"{place} answers with the wrong range {said!r} for bytes {start}-{stop - 1}",
+            place=place,
+        )
+
+
+def is_range(reply: Reply, start: int, stop: int, total: int) -> bool:
+    """Whether an answer is exactly bytes `start` to `stop` (exclusive) of `total`."""
     header = reply.headers.get("Content-Range", "")
     match = _CONTENT_RANGE.fullmatch(header.strip())
-    if match is not None and match[3] in (str(total), "*"):
-        first, last = int(match[1]), int(match[2])
-        if (first, last + 1) == (start, stop):
-            return
-    raise NetworkError(
-        f"{place} answers with the wrong range {header[:60]!r} for bytes {start}-{stop - 1}",
-        place=place,
-    )
+    if reply.status != 206 or match is None or match[3] not in (str(total), "*"):
+        return False
+    return (int(match[1]), int(match[2]) + 1) == (start, stop)
+
+
+def expect_length(reply: Reply, descriptor: Descriptor, place: str) -> None:
+    """Check the Content-Length of a whole blob, where the answer has one.
+
+    Raises:
+        SizeMismatch: before anything was read.
+    """
+    length = reply.headers.get("Content-Length", "")
+    if descriptor.size and length.isdigit() and int(length[:20]) != descriptor.size:
+        raise SizeMismatch(str(descriptor.digest), descriptor.size, int(length[:20]), place=place)
 
 
 def content_digest(reply: Reply) -> Digest | None:

@@ -14,11 +14,24 @@ from typing import Protocol, runtime_checkable
 
 from ..descriptor import Descriptor
 from ..digest import Digest
-from ..errors import Cancelled, InvalidManifest
+from ..errors import Cancelled, DigestMismatch, InvalidManifest, TransferError
 from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from ..mediatypes import INDEX_TYPES, MANIFEST_TYPES
+from ..store.store import Store
 from .content import Reader, Source, Target
-from .events import Advanced, Finished, OnEvent, Planned, Skipped, Started, ignore
+from .download import MAX_CONNECTIONS, Download, Ranged
+from .events import (
+    Advanced,
+    Finished,
+    Noticed,
+    OnEvent,
+    Planned,
+    Retried,
+    Skipped,
+    Started,
+    ignore,
+)
+from .retry import RetryPolicy, Stop
 from .verify import VerifyingReader
 
 # Blobs that move at the same time. More connections help only where each is slow.
@@ -33,6 +46,21 @@ class Leasing(Protocol):
         """Keep what is written and found during the block."""
 
 
+@runtime_checkable
+class Patient(Protocol):
+    """A place over a network, where trying again may help."""
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often, and after how long."""
+
+    @property
+    def stop(self) -> Stop:
+        """The wish to end."""
+
+
+# Up to this size a blob is fetched again rather than gone on with.
+_SMALL = 1 << 20
 # An index may nest; a cycle cannot be built with digests, but a chain can be long.
 _MAX_MANIFESTS = 256
 
@@ -61,6 +89,8 @@ def copy(
     with _leased(target):
         manifests = _manifests(source, root)
         blobs = _blobs(manifests)
+        if isinstance(target, Store):
+            target.require_space(sum(blob.size for blob in blobs if not target.exists(blob)))
         on_event(Planned((*blobs, *(item.descriptor for item in manifests))))
         _each(
             blobs,
@@ -128,10 +158,51 @@ def _blobs(manifests: list[Manifest | Index]) -> list[Descriptor]:
 def _copy_blob(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -> None:
     if target.exists(blob):
         on_event(Skipped(blob))
-        return
-    on_event(Started(blob))
-    with source.fetch(blob) as content:
-        target.push(blob, _Counted(content, blob, on_event))
+    elif isinstance(source, Ranged) and isinstance(target, Store) and blob.size > _SMALL:
+        _receive(source, target, blob, on_event)
+    else:
+        _send(source, target, blob, on_event)
+
+
+def _receive(source: Ranged, target: Store, blob: Descriptor, on_event: OnEvent) -> None:
+    """Download a large blob in pieces that survive this process; a bad one is tried twice."""
+    try:
+        _receive_once(source, target, blob, on_event, MAX_CONNECTIONS)
+    except DigestMismatch as error:
+        on_event(Noticed(f"{error.message}; fetching it once more from the beginning"))
+        _receive_once(source, target, blob, on_event, 1)
+
+
+def _receive_once(
+    source: Ranged, target: Store, blob: Descriptor, on_event: OnEvent, connections: int
+) -> None:
+    with target.receive(blob, wait=source.stop.wait) as partial:
+        if partial is None:
+            on_event(Skipped(blob, "another process brought it"))
+            return
+        on_event(Started(blob, resumed=partial.resumed))
+        Download(source, blob, partial, on_event=on_event, connections=connections).run()
+        partial.commit()
+    on_event(Finished(blob))
+
+
+def _send(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -> None:
+    """Stream a blob from place to place, anew where a connection breaks."""
+    registry = next((place for place in (target, source) if isinstance(place, Patient)), None)
+    failures = 0
+    while True:
+        on_event(Started(blob))
+        try:
+            with source.fetch(blob) as content:
+                target.push(blob, _Counted(content, blob, on_event))
+            break
+        except TransferError as error:
+            failures += 1
+            wait_s = registry.retry.wait_s(error, failures) if registry else None
+            if registry is None or wait_s is None:
+                raise
+            on_event(Retried(blob, error.message, wait_s))
+            registry.stop.wait(wait_s)
     on_event(Finished(blob))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class AddressGuard:
     def __init__(self, named: frozenset[tuple[str, int]]) -> None:
         self._named = named
         self._zones: set[Zone] = set()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def check(self, host: str, port: int, address: str) -> None:
         """Allow the connection, or raise.
@@ -79,6 +81,15 @@ class AddressGuard:
                 f"a registry sent us to the private address {shown}; not followed",
                 hint="name that host in settings.toml if this registry needs it",
             )
+
+    def track(self, connection: socket.socket) -> None:
+        """Remember an open connection for `cut`."""
+        self._sockets.add(connection)
+
+    def cut(self) -> None:
+        """Break every open connection, so that whoever waits for one comes back."""
+        for connection in list(self._sockets):
+            _cut(connection)
 
     def check_literal(self, origin: Origin) -> None:
         """`check` for a request that a proxy will make: names cannot be looked up here."""
@@ -156,6 +167,10 @@ def _connection_class(base: Any, guard: AddressGuard) -> Any:
                 raise ConnectTimeoutError(self, f"connection to {host} timed out") from error
             except OSError as error:
                 raise NewConnectionError(self, error.strerror or str(error)) from error
+
+        def connect(self) -> None:
+            super().connect()
+            guard.track(self.sock)
 
         def getresponse(self) -> Any:
             # A socket timeout restarts with each byte, so a header could drip in for ever.

@@ -25,10 +25,20 @@ from ..errors import (
 from ..manifest import MAX_MANIFEST_SIZE
 from ..manifest import parse as parse_manifest
 from ..reference import Reference
-from .answers import content_digest, expect_range, media_type_of, require_manifest_size, skip
+from .answers import (
+    content_digest,
+    expect_length,
+    expect_range,
+    is_range,
+    media_type_of,
+    require_manifest_size,
+    skip,
+)
 from .content import Reader
+from .download import Opened
 from .listing import pages
 from .orasface import OrasMethods
+from .retry import RetryPolicy, Stop
 from .upload import Uploads
 from .verify import VerifyingReader
 from .wire import Reply, Wire, printable
@@ -68,9 +78,20 @@ class RegistryRepository(OrasMethods):
         """Close all connections."""
         self.session.close()
 
+    @property
+    def retry(self) -> RetryPolicy:
+        """What to do about exchanges that fail for a time."""
+        return self.wire.tools.retry
+
+    @property
+    def stop(self) -> Stop:
+        """The wish to end, which every exchange looks at."""
+        return self.wire.tools.stop
+
     def interrupt(self) -> None:
-        """Make every exchange end with `Cancelled` soon; the repository is of no use afterwards."""
-        self.wire.tools.stop.set()
+        """Make every exchange end with `Cancelled` now; the repository is of no use afterwards."""
+        self.stop.set()
+        self.wire.tools.guard.cut()
 
     @property
     def place(self) -> str:
@@ -132,25 +153,29 @@ class RegistryRepository(OrasMethods):
         with self._open(descriptor, headers, ok=(200, 206) if offset else (200,)) as reply:
             if reply.status == 206:
                 expect_range(reply, offset, descriptor.size, descriptor.size, self.place)
-            elif offset:
+            else:
+                expect_length(reply, descriptor, self.place)
                 skip(reply, offset, descriptor)
             yield reply
 
     @contextmanager
-    def fetch_range(self, descriptor: Descriptor, start: int, stop: int) -> Iterator[Reader | None]:
-        """Open bytes `start` to `stop` of a blob; None where the registry ignores ranges.
+    def fetch_range(self, descriptor: Descriptor, start: int, stop: int) -> Iterator[Opened]:
+        """Open bytes `start` to `stop` of a blob, or all of it where the registry has no ranges.
 
         Raises:
             BlobNotFound: where the registry does not have it.
-            NetworkError: where it answers with another range.
         """
         headers = {"Range": f"bytes={start}-{stop - 1}"}
-        with self._open(descriptor, headers, ok=(200, 206)) as reply:
-            if reply.status != 206:
-                yield None
+        with self._open(descriptor, headers, ok=(200, 206, 416)) as reply:
+            if reply.status == 200:
+                expect_length(reply, descriptor, self.place)
+                yield Opened(reply, whole=True)
                 return
-            expect_range(reply, start, stop, descriptor.size, self.place)
-            yield reply
+            if is_range(reply, start, stop, descriptor.size):
+                yield Opened(reply, whole=False)
+                return
+        with self.fetch(descriptor) as content:
+            yield Opened(content, whole=True)
 
     # Target
 

@@ -173,6 +173,8 @@ class Wire:
                 failures += 1
                 wait_s = self.tools.retry.wait_s(error, failures)
                 if wait_s is None:
+                    # Whoever called must not try all over again.
+                    error.temporary = False
                     raise
                 _log.info("%s; trying again in %.1f s", error.message, wait_s)
                 self.tools.stop.wait(wait_s)
