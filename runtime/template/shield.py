@@ -14,7 +14,7 @@ texts which a template puts side by side cannot make one together.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pannier.pkgmgr.errors import InvalidInput
@@ -57,10 +57,14 @@ class ControlTokens:
         """The control tokens that GGUF metadata names, the common ones if it holds no arrays."""
         tokens = metadata.get("tokenizer.ggml.tokens")
         types = metadata.get("tokenizer.ggml.token_type")
-        if not isinstance(tokens, list | tuple) or not isinstance(types, list | tuple):
+        if not isinstance(tokens, Sequence) or not isinstance(types, Sequence):
             return cls()
         pairs = zip(tokens, types, strict=False)
         return cls(text for text, kind in pairs if kind in (_UNKNOWN, _CONTROL))
+
+    def __contains__(self, text: str) -> bool:
+        """Whether the text is one control token."""
+        return self._pattern.fullmatch(text) is not None
 
     def find(self, text: str) -> Iterator[re.Match[str]]:
         """Non-overlapping spellings in `text`, the longest at each place."""

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from support.prompts import Header, spec
 
-from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.modelspec import ChatMessage, ModelSpec
+from pannier.pkgmgr.modelspec import ChatMessage
 from pannier.runtime.errors import TemplateError, UnsupportedRequest
 from pannier.runtime.messages import Message, ToolCall
 from pannier.runtime.prompt import PromptBuilder
@@ -28,21 +27,6 @@ CHATML = """{{- bos_token }}{%- if tools %}<|im_start|>system
 </think>
 
 {% endif %}{% endif %}"""
-
-
-@dataclass
-class Header:
-    metadata: dict[str, Any] = field(default_factory=dict)
-    architecture: str = "llama"
-
-
-def spec(**changes: Any) -> ModelSpec:
-    values: dict[str, Any] = {
-        "digest": Digest.parse("sha256:" + "0" * 64),
-        "dialect": "modelpack",
-        "parts": (),
-    }
-    return ModelSpec(**(values | changes))
 
 
 def builder(template: str = CHATML, **changes: Any) -> PromptBuilder:
