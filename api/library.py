@@ -23,6 +23,7 @@ from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.index import Entry
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.unpack import unpack
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.prompt import PromptBuilder
 
@@ -109,7 +110,8 @@ class Library:
             ManifestError: what has the name is no model.
         """
         entry = self.store.find(self.settings.parse(name))
-        spec, size = self._spec(entry.descriptor.digest)
+        packed, size = self._spec(entry.descriptor.digest)
+        spec = unpack(self.store, packed)
         prompts = self._prompts.get(spec.digest, lambda: self._make_prompts(spec))
         source = ModelSource(spec.digest, entry.reference.familiar, spec.files(self.store.path))
         return StoredModel(entry, spec, size, prompts, source)

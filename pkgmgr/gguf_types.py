@@ -153,7 +153,7 @@ class Header:
 
     @property
     def quantization(self) -> str:
-        """The file type's usual name, such as `Q4_K_M`; else what most bytes are; else `unknown`."""
+        """The file type's usual name (`Q4_K_M`); else what most bytes are; else `unknown`."""
         named = FILE_TYPES.get(self.number("general.file_type", -1))
         return named or self._commonest_type() or "unknown"
 

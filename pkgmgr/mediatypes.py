@@ -45,6 +45,30 @@ CNAI_PREFIX = "application/vnd.cnai.model."
 # Ollama, server/images.go
 OLLAMA_PREFIX = "application/vnd.ollama.image."
 
+# Docker Model Runner, pkg/distribution/types/config.go
+DMR_CONFIG_PREFIX = "application/vnd.docker.ai.model.config."
+DMR_CONFIG = "application/vnd.docker.ai.model.config.v0.1+json"
+DMR_GGUF = "application/vnd.docker.ai.gguf.v3"
+DMR_MMPROJ = "application/vnd.docker.ai.mmproj"
+DMR_JINJA = "application/vnd.docker.ai.chat.template.jinja"
+DMR_LICENSE = "application/vnd.docker.ai.license"
+DMR_FILE = "application/vnd.docker.ai.model.file"
+
+# KitOps, pkg/lib/constants, and Jozu's name of it before
+KIT_MANIFEST_PREFIX = "application/vnd.kitops.modelkit.manifest."
+KIT_PREFIX = "application/vnd.kitops.modelkit."
+JOZU_PREFIX = "application/vnd.jozu.model."
+
+# RamaLama, docs/ramalama-oci.5.md
+CONTAINERS_TYPE = "org.containers.type"
+CONTAINERS_MODEL = "ai.image.model."
+
+# oras and oras-py, when nobody names a type; omlmd
+UNKNOWN_ARTIFACT = "application/vnd.unknown.artifact.v1"
+UNKNOWN_CONFIG = "application/vnd.unknown.config.v1+json"
+OMLMD_CONFIG = "application/x-config"
+OMLMD_MODEL = "application/x-mlmodel"
+
 # image-spec v1.1.1, annotations.md
 TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
@@ -58,3 +82,9 @@ MODIFIED = "dev.pannier.modified"
 # Ours: what a model was built from and with.
 MODELFILE_DIGEST = "dev.pannier.modelfile.digest"
 VERSION = "dev.pannier.version"
+# Ours: the manifest that a converted artifact was made from, and blobs that only it names.
+ORIGIN_MANIFEST = "application/vnd.dev.pannier.origin.manifest.v1+json"
+ORIGIN_BLOB = "application/vnd.dev.pannier.origin.blob.v1"
+# Ours: children of an index.
+QUANTIZATION = "dev.pannier.quantization"
+WEIGHTS_SIZE = "dev.pannier.size"

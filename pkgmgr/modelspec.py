@@ -31,16 +31,23 @@ class Role(StrEnum):
     MESSAGES = "messages"
     LICENSE = "license"
     SETTINGS = "settings"
+    ORIGIN = "origin"
     OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One layer with its role and the file name its artifact gives it (never a path to use)."""
+    """One layer with its role and the file name its artifact gives it (never a path to use).
+
+    Attributes:
+        is_packed: the layer may be an archive, or of another kind than it says: `unpack` finds
+            what is in it.
+    """
 
     role: Role
     descriptor: Descriptor
     filename: str | None = None
+    is_packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

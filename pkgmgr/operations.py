@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import attachments
+from .attachments import is_attachment
 from .descriptor import Descriptor
 from .dialects import dialect_for, read_spec
 from .dialects.base import MAX_SMALL_BLOB
@@ -75,16 +77,16 @@ def pull(
     """Copy a model from its registry into the store, and give it its name there.
 
     Raises:
+        Untrusted: where the trust policy refuses the model; no layer was fetched.
         ModelNotFound, TransferError, IntegrityError, NoSpace: the name is as it was before.
     """
-    from .transfer.copy import copy
+    from . import pulling
 
     with ExitStack() as closing:
         registry = _open(closing, reference, settings)
         root = registry.resolve(reference)
         closing.enter_context(store.lease())
-        copy(registry, store, root, on_event=on_event)
-        store.tag(root, reference)
+        pulling.pull(registry, store, root, reference, on_event=on_event)
     return root
 
 
@@ -96,7 +98,7 @@ def push(
     settings: Settings,
     on_event: OnEvent = ignore,
 ) -> Descriptor:
-    """Copy a stored model to a registry, under `destination` or its own name.
+    """Copy a stored model and what hangs on it to a registry, under `destination` or its own name.
 
     Raises:
         ModelNotFound: where the store has no such model.
@@ -111,12 +113,14 @@ def push(
         registry = _open(closing, target, settings)
         copy(store, registry, root, on_event=on_event)
         registry.tag(root, target)
+        attachments.copy_all(store, registry, target, attachments.in_store(store, root.digest))
     return root
 
 
 def list_models(store: Store) -> tuple[Listed, ...]:
-    """Every name in the store, the newest first."""
-    return tuple(_listed(store, entry) for entry in store.entries())
+    """Every model in the store, the newest first; signatures and the like are none."""
+    entries = store.entries()
+    return tuple(_listed(store, item) for item in entries if not is_attachment(store, item))
 
 
 def read_model(store: Store, reference: Reference) -> Model:
@@ -126,9 +130,11 @@ def read_model(store: Store, reference: Reference) -> Model:
         ModelNotFound: where the store has no such model.
         ManifestError: where what has that name describes no model.
     """
+    from .unpack import unpack
+
     entry = store.find(reference)
     manifest = model_manifest(store, entry.descriptor.digest)
-    return Model(entry, manifest, read_spec_of(store, manifest))
+    return Model(entry, manifest, unpack(store, read_spec_of(store, manifest)))
 
 
 def read_spec_of(store: Store, manifest: Manifest) -> ModelSpec:
@@ -230,7 +236,7 @@ def remove(store: Store, references: Sequence[Reference]) -> Removed:
     """
     found = [store.find(reference).reference for reference in references]
     for reference in found:
-        store.untag(reference)
+        attachments.remove_name(store, reference)
     return Removed(tuple(found), store.collect(grace_s=0).size)
 
 

@@ -19,7 +19,7 @@ from ..manifest import Manifest
 from ..modelspec import ModelSpec, Part, Role
 from . import gojson, layers
 from .base import Composition, ModelDraft, OpenBlob
-from .shards import in_shard_order, safe_filename
+from .shards import LICENSE_NAMES, in_shard_order, safe_filename
 
 name = "modelpack"
 
@@ -80,7 +80,8 @@ def _part(layer: Descriptor) -> Part:
         or layer.annotations.get(mt.CNAI_FILEPATH)
         or layer.annotations.get(mt.TITLE)
     )
-    return Part(_role(layer, filename or ""), layer, filename)
+    is_packed = ".v1.tar" in layer.media_type
+    return Part(_role(layer, filename or ""), layer, filename, is_packed)
 
 
 def _role(layer: Descriptor, filename: str) -> Role:
@@ -89,20 +90,23 @@ def _role(layer: Descriptor, filename: str) -> Role:
     if declared is not None and family is not None:
         return _declared_role(declared, family, layer)
     base = filename.rpartition("/")[2].lower()
-    if family == "weight":
+    if family == "weight" or layer.media_type == mt.DMR_GGUF:
         return Role.PROJECTOR if "mmproj" in base else Role.WEIGHTS
     if family == "weight.config" and base.endswith(".jinja"):
         return Role.JINJA_TEMPLATE
-    if family == "doc" and base.startswith(("license", "licence", "copying")):
+    if family == "doc" and base.startswith(LICENSE_NAMES):
         return Role.LICENSE
     return Role.OTHER
 
 
 def _family(media_type: str) -> str | None:
-    """`weight`, `weight.config`, `doc`, `code` or `dataset`; None for foreign layers."""
+    """`weight`, `weight.config`, `doc`, `code` or `dataset`; None for foreign layers.
+
+    Docker Model Runner wrote `weight.v1.gguf` and `weight.gguf` for a while.
+    """
     for prefix in (mt.CNCF_PREFIX, mt.CNAI_PREFIX):
         if media_type.startswith(prefix):
-            return media_type.removeprefix(prefix).partition(".v1.")[0]
+            return media_type.removeprefix(prefix).partition(".v1.")[0].removesuffix(".gguf")
     return None
 
 
@@ -134,15 +138,15 @@ def _details(config: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
 
 def _with_texts(spec: ModelSpec, open_blob: OpenBlob, details: dict[str, Any]) -> ModelSpec:
     def text(role: Role) -> str | None:
-        found = spec.select(role)
+        found = _plain(spec, role)
         return layers.read_text(found[0].descriptor, open_blob, role.value) if found else None
 
     def document(role: Role) -> dict[str, Any]:
-        found = spec.select(role)
+        found = _plain(spec, role)
         return layers.read_json(found[0].descriptor, open_blob, role.value) if found else {}
 
-    messages = spec.select(Role.MESSAGES)
-    licenses = spec.select(Role.LICENSE)
+    messages = _plain(spec, Role.MESSAGES)
+    licenses = _plain(spec, Role.LICENSE)
     return ModelSpec(
         spec.digest,
         spec.dialect,
@@ -156,6 +160,10 @@ def _with_texts(spec: ModelSpec, open_blob: OpenBlob, details: dict[str, Any]) -
         settings=MappingProxyType(document(Role.SETTINGS)),
         details=MappingProxyType(details),
     )
+
+
+def _plain(spec: ModelSpec, role: Role) -> list[Part]:
+    return [part for part in spec.select(role) if not part.is_packed]
 
 
 def _annotations(role: Role, path: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from ..modelspec import Part
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 MAX_NAME = 255
+LICENSE_NAMES = ("license", "licence", "copying")
 
 
 def shard_of(filename: str) -> tuple[str, int, int] | None:

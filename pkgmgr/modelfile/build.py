@@ -23,6 +23,7 @@ from ..modelspec import ModelSpec, Role
 from ..reference import Reference
 from ..store.store import Store
 from ..transfer.events import OnEvent, ignore
+from ..unpack import unpack
 from .gather import Headed, StoredFile, describe, draft_files, gather
 from .recipe import Ingredients, read_recipe
 from .sources import read_checked_header
@@ -133,7 +134,8 @@ def _read_base(store: Store, reference: Reference, fetch: Fetch | None) -> Model
     manifest = store.manifest(entry.descriptor.digest)
     if not isinstance(manifest, Manifest):
         raise InvalidOption(f"{reference.familiar} names several models; FROM wants one of them")
-    return read_spec(manifest, lambda item: store.read(item, max_size=MAX_SMALL_BLOB))
+    spec = read_spec(manifest, lambda item: store.read(item, max_size=MAX_SMALL_BLOB))
+    return unpack(store, spec)
 
 
 def _headed(store: Store, file: StoredFile) -> Headed:
