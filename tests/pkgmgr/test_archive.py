@@ -98,9 +98,9 @@ def test_links_and_devices_hold_nothing() -> None:
         peers.tar(FILES)[:700],
         gzip.compress(peers.tar(FILES))[:-20],
         gzip.compress(peers.tar(FILES))[:40] + b"\xff" * 40,
-        zstandard.ZstdCompressor().compress(peers.tar([("r", random.Random(1).randbytes(5000))]))[
-            :4000
-        ],
+        zstandard.ZstdCompressor().compress(
+            peers.tar([("r", random.Random(1).randbytes(300_000))])
+        )[:4000],
         peers.tar([("a", b"")])[:512] + b"j" * 512,
     ],
 )
