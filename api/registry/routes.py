@@ -93,7 +93,11 @@ def parse_path(path: str) -> Place | None:
 
 def registry_blueprint(store: Store, *, options: Options | None = None) -> Blueprint:
     """The registry over a store, to be mounted without a prefix."""
-    surface = Surface(store, options or Options())
+    return blueprint_of(Surface(store, options or Options()))
+
+
+def blueprint_of(surface: Surface) -> Blueprint:
+    """The routes of a surface; whoever made the surface closes it."""
     blueprint = Blueprint("registry", __name__)
     blueprint.record_once(lambda state: state.app.url_map.converters.update(rest=_Rest))
 

@@ -6,13 +6,17 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 
+from .bridge import Bridge
+from .cache import Cache
 from .contents import Contents
 from .errors import Code, Problem
 from .names import Home
 from .source import Source
 from .uploads import Session, Uploads
+from .upstream import Upstream
 
 # How long a count of the store's bytes may be used; counting 1,000 blobs takes about 2 ms.
 _COUNT_AGE_S = 2.0
@@ -26,12 +30,16 @@ class Options:
         max_store_size: pushes that would make the store larger are refused; None for no limit.
         max_upload_size: of one blob; None for no limit.
         read_only: nothing can be pushed or deleted.
+        upstream: settings for a bridge to the registry of `home`; None for a registry of its own.
+        cache_size: bytes that a bridge keeps; 0 for nothing, None for no limit.
     """
 
     home: Home = field(default_factory=Home)
     max_store_size: int | None = None
     max_upload_size: int | None = None
     read_only: bool = False
+    upstream: Settings | None = None
+    cache_size: int | None = None
 
 
 class Surface:
@@ -40,10 +48,19 @@ class Surface:
     def __init__(self, store: Store, options: Options) -> None:
         self.store = store
         self.options = options
-        self.source: Source = Contents(store, options.home)
         self.uploads = Uploads(store.root / "ingest", store.path, admit=self.admit)
+        local = Contents(store, options.home)
+        self.source: Source = local
+        if options.upstream is not None:
+            upstream = Upstream(options.home, options.upstream)
+            self.source = _bridge(store, local, upstream, self.uploads, options.cache_size)
         self._counting = threading.Lock()
         self._counted = (float("-inf"), 0)
+
+    def close(self) -> None:
+        """End what goes on with an upstream registry."""
+        if isinstance(self.source, Bridge):
+            self.source.close()
 
     def admit(self, session: Session, count: int) -> None:
         """Refuse further bytes of an upload that would break a limit.
@@ -66,6 +83,13 @@ class Surface:
             if now - self._counted[0] > _COUNT_AGE_S:
                 self._counted = (now, _blob_bytes(self.store))
             return self._counted[1]
+
+
+def _bridge(
+    store: Store, local: Contents, upstream: Upstream, uploads: Uploads, cache_size: int | None
+) -> Bridge:
+    cache = None if cache_size == 0 else Cache(store, max_size=cache_size)
+    return Bridge(store, local, upstream, uploads, cache=cache)
 
 
 def _blob_bytes(store: Store) -> int:

@@ -4,15 +4,15 @@ import hashlib
 import http.client
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import flask
 from support.http import running
 
-from pannier.api.registry.routes import registry_blueprint
-from pannier.api.registry.surface import Options
+from pannier.api.registry.routes import blueprint_of
+from pannier.api.registry.surface import Options, Surface
 from pannier.pkgmgr import mediatypes
 from pannier.pkgmgr.store.store import Store
 
@@ -106,7 +106,8 @@ class Client:
 def serving(store: Store, options: Options | None = None) -> Iterator[Client]:
     """A node that is a registry and nothing else."""
     app = flask.Flask("registry")
-    app.register_blueprint(registry_blueprint(store, options=options))
-    with running(app) as server:
-        host, port = server.bind_addr
-        yield Client((host, port))
+    with closing(Surface(store, options or Options())) as surface:
+        app.register_blueprint(blueprint_of(surface))
+        with running(app) as server:
+            host, port = server.bind_addr
+            yield Client((host, port))
