@@ -30,7 +30,9 @@ often a second one that begins with `hint:` and says what to type next.
 | variable | meaning |
 |---|---|
 | `PANNIER_HOME` | where everything is kept; `~/.pannier` otherwise |
-| `PANNIER_HOST` | where `serve` listens, and where clients connect; else `OLLAMA_HOST`, else `127.0.0.1:11434` |
+| `PANNIER_HOST` | where `serve` listens and clients connect; `127.0.0.1:11434` otherwise |
+| `OLLAMA_HOST` | the same, where `PANNIER_HOST` is not set |
+| `PANNIER_NOHISTORY` | set: `run` keeps no history of what is typed |
 
 """
 

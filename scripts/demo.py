@@ -1,7 +1,8 @@
 """The main job with a real model: create, push, delete, pull by digest, serve, ask.
 
-Run by `make demo`. Everything happens in a temporary directory and on free loopback ports; what
-was started is stopped again, also after Ctrl-C.
+Run by `make demo`. It takes docker-registry where that is installed; with `--built-in` the registry
+that is part of pannier. Everything happens in a temporary directory and on free loopback ports;
+what was started is stopped again, also after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def registry_running(home: Path) -> Iterator[str]:
     """A registry for the time of the demo; gives its host and port."""
     port = free_port()
     program = shutil.which("docker-registry")
-    if program:
+    if program and "--built-in" not in sys.argv:
         say(f"Registry: {program} (CNCF distribution) at 127.0.0.1:{port}")
         config = home / "registry.yml"
         config.write_text(REGISTRY_CONFIG.format(root=home / "registry", port=port))
@@ -138,7 +139,8 @@ def registry_running(home: Path) -> Iterator[str]:
         environment = dict(os.environ)
     else:
         say(f"Registry: the one built into pannier, at 127.0.0.1:{port}")
-        print("  (docker-registry is not installed; with it, the demo uses that)")
+        if not program:
+            print("  (docker-registry is not installed; with it, the demo uses that)")
         command = [PANNIER, "serve"]
         environment = os.environ | {
             "PANNIER_HOME": str(home / "registry"),

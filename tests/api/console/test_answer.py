@@ -16,7 +16,7 @@ def printed(chunks: list[dict[str, Any]], *, hide_thinking: bool = False) -> tup
     return out.getvalue(), answer
 
 
-THOUGHTFUL = [
+THOUGHTFUL: list[dict[str, Any]] = [
     {"message": {"thinking": "well"}},
     {"message": {"thinking": ", yes"}},
     {"message": {"content": "Yes"}},
