@@ -61,10 +61,10 @@ class Attachment:
 
 @runtime_checkable
 class Referring(Protocol):
-    """A source that can list referrers itself (the referrers API)."""
+    """A source that may list referrers itself (the referrers API)."""
 
-    def referrers(self, digest: Digest) -> Iterable[Descriptor]:
-        """Descriptors of the manifests whose subject is `digest`."""
+    def referrers(self, digest: Digest) -> Iterable[Descriptor] | None:
+        """Descriptors of the manifests whose subject is `digest`; None where it cannot tell."""
 
 
 def is_attachment_tag(tag: str) -> bool:
@@ -187,6 +187,21 @@ def finish(target: Target, model: Reference, attachment: Attachment) -> None:
         _add_to_fallback(target, model, manifest)
 
 
+def remove_name(store: Store, model: Reference) -> None:
+    """Take a model's name away, and what hangs on it where no other name needs it.
+
+    Raises:
+        ModelNotFound: where the store has no such name.
+    """
+    digest = store.untag(model).digest
+    if any(entry.descriptor.digest == digest for entry in store.entries()):
+        return
+    found = {item.manifest.descriptor.digest for item in in_store(store, digest)}
+    for entry in store.entries():
+        if entry.descriptor.digest in found:
+            store.untag(entry.reference)
+
+
 def fallback_tag(digest: Digest) -> str:
     """The referrers tag of a digest (distribution-spec v1.1.1, "Referrers Tag Schema")."""
     return f"{digest.algorithm}-{digest.hex[:64]}"
@@ -237,8 +252,9 @@ def _stored(store: Store, entry: Entry, digest: Digest, stem: str) -> Attachment
 
 
 def _listed(source: Source, model: Reference, digest: Digest) -> Iterator[Descriptor]:
-    if isinstance(source, Referring):
-        yield from source.referrers(digest)
+    listed = source.referrers(digest) if isinstance(source, Referring) else None
+    if listed is not None:
+        yield from listed
         return
     try:
         index = read_manifest(source, source.resolve(model.with_tag(fallback_tag(digest))))
@@ -252,7 +268,8 @@ def _lists(target: Target, manifest: Manifest) -> bool:
     subject = _subject(manifest)
     if subject is None or not isinstance(target, Referring):
         return False
-    return any(item.digest == manifest.descriptor.digest for item in target.referrers(subject))
+    listed = target.referrers(subject) or ()
+    return any(item.digest == manifest.descriptor.digest for item in listed)
 
 
 def _add_to_fallback(target: Target, model: Reference, manifest: Manifest) -> None:

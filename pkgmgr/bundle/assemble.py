@@ -131,6 +131,11 @@ def similar_files(store: Store, index: BlockIndex) -> tuple[Path, ...]:
     return tuple(path for _, path in scored[:_MAX_SIMILAR])
 
 
+def has_candidates(store: Store) -> bool:
+    """Whether the store holds any file that blocks could come from."""
+    return bool(_candidates(store))
+
+
 def exactly(content: Reader, size: int) -> bytes:
     """The next `size` bytes; fewer where the content ends."""
     parts = []

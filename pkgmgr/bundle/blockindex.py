@@ -66,7 +66,7 @@ class Sections:
 
     def bounds(self) -> Iterator[tuple[str, int, int]]:
         """Name, begin and end of each section, in order."""
-        ends = [offset for _, offset in self.starts[1:]] + [self.size]
+        ends = [*(offset for _, offset in self.starts[1:]), self.size][: len(self.starts)]
         for (name, begin), end in zip(self.starts, ends, strict=True):
             yield name, begin, end
 

@@ -38,6 +38,7 @@ from .content import Reader
 from .download import Opened
 from .listing import pages
 from .orasface import OrasMethods
+from .referrers import list_referrers
 from .retry import RetryPolicy, Stop
 from .upload import Uploads
 from .verify import VerifyingReader
@@ -236,6 +237,10 @@ class RegistryRepository(OrasMethods):
         """Every repository of the registry, where it lists them (`_catalog`)."""
         url = f"{self.wire.origin}/v2/_catalog?n=1000"
         return tuple(pages(self.wire, url, "repositories", frozenset({"registry:catalog:*"})))
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...] | None:
+        """Manifests whose subject is `digest`; None where the registry lacks the API for it."""
+        return list_referrers(self.wire, f"{self._base}/referrers/{digest}", self.scopes("GET"))
 
     def ping(self) -> None:
         """Ask for nothing but an answer, with login.
