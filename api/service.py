@@ -6,12 +6,13 @@ knows no HTTP and no wire format. All methods may be called from any thread.
 
 from __future__ import annotations
 
-import threading
+import secrets
+import string
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
@@ -19,22 +20,13 @@ from pannier.runtime.errors import UnsupportedRequest
 from pannier.runtime.interface import GenerationStream, LoadedModel, Runtime
 from pannier.runtime.messages import Message, Think, ToolCall
 from pannier.runtime.options import Options, split_options
+from pannier.runtime.parsers.output import OutputParser, PlainParser, join
 from pannier.runtime.prompt import ChatPrompt
 from pannier.runtime.request import Delta, FinishReason, GenerationRequest, Usage
 
 from .gateway import ClientGone
 from .library import Library, StoredModel
-
-# How often a caller that waits for a token is asked whether it is still there.
-_POLL_S = 0.05
-
-Gone = Callable[[], bool]
-_Result = TypeVar("_Result")
-
-
-def never() -> bool:
-    """A caller that cannot go away."""
-    return False
+from .waiting import POLL_S, Gone, never, unless_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +96,17 @@ class Answer:
     """
 
     def __init__(
-        self, stream: GenerationStream, name: str, *, began_ns: int, gone: Gone = never
+        self,
+        stream: GenerationStream,
+        name: str,
+        *,
+        began_ns: int,
+        gone: Gone = never,
+        parser: OutputParser | None = None,
     ) -> None:
         self._stream = stream
         self._gone = gone
+        self._parser = parser or PlainParser()
         self._began_ns = began_ns
         self.model = stream.model
         self.name = name
@@ -127,9 +126,11 @@ class Answer:
         """
         end = time.monotonic() + timeout_s
         while True:
-            delta = self._stream.poll(min(_POLL_S, timeout_s))
+            delta = self._stream.poll(min(POLL_S, timeout_s))
             if delta is not None:
-                return _piece(delta)
+                piece = _piece(delta, self._parser)
+                if piece is not None:
+                    return piece
             if self._gone():
                 self.close()
                 raise ClientGone("the client closed the connection")
@@ -257,7 +258,7 @@ class Service:
             ModelNotFound, LoadError, ClientGone.
         """
         model, options = self.find(call, verb)
-        return _unless_gone(
+        return unless_gone(
             gone,
             lambda: self.runtime.load(
                 model.source, options=options.load, keep_alive_s=call.keep_alive_s
@@ -293,15 +294,16 @@ class Service:
             truncate=call.truncate,
             num_keep=options.num_keep,
             want_context=want_context,
+            control_tokens=prompt.control_tokens,
         )
-        stream = _unless_gone(
+        stream = unless_gone(
             gone,
             lambda: self.runtime.generate(
                 model.source, request, options=options.load, keep_alive_s=call.keep_alive_s
             ),
             lambda late: late.cancel(),
         )
-        return Answer(stream, model.name, began_ns=began_ns, gone=gone)
+        return Answer(stream, model.name, began_ns=began_ns, gone=gone, parser=prompt.parser())
 
 
 def _require(model: StoredModel, capability: str) -> None:
@@ -309,9 +311,18 @@ def _require(model: StoredModel, capability: str) -> None:
         raise UnsupportedRequest(f"{model.entry.reference} does not support {capability}")
 
 
-def _piece(delta: Delta) -> Piece:
+def _piece(delta: Delta, parser: OutputParser) -> Piece | None:
+    """What a delta makes certain of the answer; None where it all has to wait for more."""
+    outputs = parser.feed(delta.text)
+    if delta.finish is not None:
+        outputs += parser.finish()
+    output = join(outputs)
+    if not output and delta.finish is None:
+        return None
     return Piece(
-        text=delta.text,
+        text=output.content,
+        thinking=output.thinking,
+        tool_calls=tuple(map(_identified, output.tool_calls)),
         finish=delta.finish,
         usage=delta.usage,
         context=delta.context,
@@ -319,59 +330,8 @@ def _piece(delta: Delta) -> Piece:
     )
 
 
-def _unless_gone(
-    gone: Gone, work: Callable[[], _Result], undo: Callable[[_Result], object] = lambda late: None
-) -> _Result:
-    """Do something that may take long, such as loading, for a caller that may go away.
-
-    Where the caller does go away, `ClientGone` is raised at once; the work then goes on in its
-    thread, and what comes out of it is undone.
-    """
-    if gone is never:
-        return work()
-    outcome = _Outcome[_Result](work, undo)
-    thread = threading.Thread(target=outcome.run, name="pannier-start", daemon=True)
-    thread.start()
-    while not outcome.done.wait(_POLL_S):
-        if gone() and outcome.abandon():
-            raise ClientGone("the client closed the connection")
-    return outcome.take()
-
-
-class _Outcome(Generic[_Result]):
-    """What a piece of work came to, for whoever waits for it; or for nobody."""
-
-    def __init__(self, work: Callable[[], _Result], undo: Callable[[_Result], object]) -> None:
-        self._work = work
-        self._undo = undo
-        self._lock = threading.Lock()
-        self._abandoned = False
-        self._result: _Result | None = None
-        self._error: BaseException | None = None
-        self.done = threading.Event()
-
-    def run(self) -> None:
-        """Do the work; the outermost frame of its thread."""
-        try:
-            result = self._work()
-        except BaseException as error:
-            self._error = error
-            self.done.set()
-            return
-        with self._lock:
-            self._result = result
-            self.done.set()
-            if self._abandoned:
-                self._undo(result)
-
-    def abandon(self) -> bool:
-        """Say that nobody waits any more; False where the work is done already."""
-        with self._lock:
-            self._abandoned = not self.done.is_set()
-            return self._abandoned
-
-    def take(self) -> _Result:
-        """The result; raises what the work raised."""
-        if self._error is not None:
-            raise self._error
-        return cast(_Result, self._result)  # set before `done`
+def _identified(call: ToolCall) -> ToolCall:
+    """The call with a name of its own, which the client gives back with the tool's result."""
+    letters = string.ascii_lowercase + string.digits
+    made = "call_" + "".join(secrets.choice(letters) for _ in range(8))
+    return call if call.id else replace(call, id=made)
