@@ -6,10 +6,8 @@ knows no HTTP and no wire format. All methods may be called from any thread.
 
 from __future__ import annotations
 
-import secrets
-import string
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -17,16 +15,15 @@ from typing import Any
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 from pannier.runtime.errors import UnsupportedRequest
-from pannier.runtime.interface import GenerationStream, LoadedModel, Runtime
-from pannier.runtime.messages import Message, Think, ToolCall
+from pannier.runtime.interface import LoadedModel, Runtime
+from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
-from pannier.runtime.parsers.output import OutputParser, PlainParser, join
 from pannier.runtime.prompt import ChatPrompt
-from pannier.runtime.request import Delta, FinishReason, GenerationRequest, Usage
+from pannier.runtime.request import GenerationRequest
 
-from .gateway import ClientGone
+from .answer import Answer
 from .library import Library, StoredModel
-from .waiting import POLL_S, Gone, never, unless_gone
+from .waiting import Gone, never, unless_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +35,20 @@ class Call:
         options: Ollama's names; they go before the model's own parameters.
         keep_alive_s: as in `pannier.runtime.interface`.
         truncate: whether a prompt that is too long loses its middle; False makes it an error.
+        shift: whether a full context makes room and goes on, instead of ending the answer.
         think: whether and how much to think.
+        logprobs: None for none; else how many likely tokens to name beside each drawn one.
+        logit_bias: token id → value added to its logit.
     """
 
     model: str
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     keep_alive_s: float | None = None
     truncate: bool = True
+    shift: bool = True
     think: Think = None
+    logprobs: int | None = None
+    logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,102 +75,6 @@ class Completion:
     images: tuple[bytes, ...] = ()
     raw: bool = False
     context: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of an answer. The last one has `finish` and `usage`."""
-
-    text: str = ""
-    thinking: str = ""
-    tool_calls: tuple[ToolCall, ...] = ()
-    finish: FinishReason | None = None
-    usage: Usage | None = None
-    context: tuple[int, ...] = ()
-    stop_text: str | None = None
-
-
-class Answer:
-    """One running answer. For one thread; whoever has it closes it.
-
-    Attributes:
-        model: the model that answers; its `load_ns` is what this call waited for loading.
-        name: the model's shortest name.
-    """
-
-    def __init__(
-        self,
-        stream: GenerationStream,
-        name: str,
-        *,
-        began_ns: int,
-        gone: Gone = never,
-        parser: OutputParser | None = None,
-    ) -> None:
-        self._stream = stream
-        self._gone = gone
-        self._parser = parser or PlainParser()
-        self._began_ns = began_ns
-        self.model = stream.model
-        self.name = name
-
-    @property
-    def elapsed_ns(self) -> int:
-        """Since the call came in."""
-        return time.monotonic_ns() - self._began_ns
-
-    def next(self, timeout_s: float) -> Piece | None:
-        """The next piece, or None where none came in time.
-
-        Raises:
-            StopIteration: after the last piece.
-            EngineError: where the request failed.
-            ClientGone: where the caller has gone away; the request is cancelled.
-        """
-        end = time.monotonic() + timeout_s
-        while True:
-            delta = self._stream.poll(min(POLL_S, timeout_s))
-            if delta is not None:
-                piece = _piece(delta, self._parser)
-                if piece is not None:
-                    return piece
-            if self._gone():
-                self.close()
-                raise ClientGone("the client closed the connection")
-            if time.monotonic() >= end:
-                return None
-
-    def __iter__(self) -> Iterator[Piece]:
-        """All pieces to the end; raises as `next` does."""
-        while True:
-            piece = self.next(float("inf"))
-            assert piece is not None
-            yield piece
-            if piece.finish is not None:
-                return
-
-    def collect(self) -> Piece:
-        """The whole answer as one piece; raises as `next` does."""
-        pieces = []
-        for piece in self:
-            if self._gone():
-                self.close()
-                raise ClientGone("the client closed the connection")
-            pieces.append(piece)
-        last = pieces[-1]
-        return Piece(
-            text="".join(piece.text for piece in pieces),
-            thinking="".join(piece.thinking for piece in pieces),
-            tool_calls=tuple(call for piece in pieces for call in piece.tool_calls),
-            finish=last.finish,
-            usage=last.usage,
-            context=last.context,
-            stop_text=last.stop_text,
-        )
-
-    def close(self) -> None:
-        """End the request, if it has not ended."""
-        self._stream.cancel()
 
 
 class Service:
@@ -288,13 +195,15 @@ class Service:
         request = GenerationRequest(
             prompt=prompt.segments,
             context=tuple(context),
-            sampling=options.sampling,
+            sampling=replace(options.sampling, logit_bias=call.logit_bias),
             max_tokens=options.max_tokens,
             stop=(*options.stop, *prompt.stop),
             truncate=call.truncate,
             num_keep=options.num_keep,
             want_context=want_context,
             control_tokens=prompt.control_tokens,
+            shift=call.shift,
+            logprobs=call.logprobs,
         )
         stream = unless_gone(
             gone,
@@ -303,35 +212,9 @@ class Service:
             ),
             lambda late: late.cancel(),
         )
-        return Answer(stream, model.name, began_ns=began_ns, gone=gone, parser=prompt.parser())
+        return Answer(stream, model.name, parser=prompt.parser(), began_ns=began_ns, gone=gone)
 
 
 def _require(model: StoredModel, capability: str) -> None:
     if capability not in model.prompts.capabilities:
         raise UnsupportedRequest(f"{model.entry.reference} does not support {capability}")
-
-
-def _piece(delta: Delta, parser: OutputParser) -> Piece | None:
-    """What a delta makes certain of the answer; None where it all has to wait for more."""
-    outputs = parser.feed(delta.text)
-    if delta.finish is not None:
-        outputs += parser.finish()
-    output = join(outputs)
-    if not output and delta.finish is None:
-        return None
-    return Piece(
-        text=output.content,
-        thinking=output.thinking,
-        tool_calls=tuple(map(_identified, output.tool_calls)),
-        finish=delta.finish,
-        usage=delta.usage,
-        context=delta.context,
-        stop_text=delta.stop_text,
-    )
-
-
-def _identified(call: ToolCall) -> ToolCall:
-    """The call with a name of its own, which the client gives back with the tool's result."""
-    letters = string.ascii_lowercase + string.digits
-    made = "call_" + "".join(secrets.choice(letters) for _ in range(8))
-    return call if call.id else replace(call, id=made)

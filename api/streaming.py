@@ -15,8 +15,8 @@ from flask import Response, request
 
 from pannier.pkgmgr.errors import PannierError
 
+from .answer import Answer, Piece
 from .gateway import ClientGone
-from .service import Answer, Piece
 
 log = logging.getLogger(__name__)
 

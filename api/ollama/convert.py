@@ -12,10 +12,11 @@ from typing import Any, cast
 
 from pannier.runtime.interface import FOREVER, LoadedModel
 from pannier.runtime.messages import Message, Think, ToolCall
-from pannier.runtime.request import FinishReason, Usage
+from pannier.runtime.request import FinishReason, TokenLogprob, Usage
 
+from ..answer import Piece
 from ..errors import RequestError
-from ..service import Call, Chat, Completion, Piece
+from ..service import Call, Chat, Completion
 from .schema import ChatMessage, ChatRequest, GenerateRequest
 
 _DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
@@ -29,6 +30,8 @@ _SECONDS = {
     "m": 60.0,
     "h": 3600.0,
 }
+# JSON has no infinity; OpenAI shows this number for a token that was all but impossible.
+MIN_LOGPROB = -9999.0
 _THINK = ("high", "medium", "low", "max")
 _FINISH = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
 
@@ -94,6 +97,8 @@ def call_of(body: ChatRequest | GenerateRequest) -> Call:
         options=body.options,
         keep_alive_s=keep_alive_s(body.keep_alive),
         truncate=body.truncate,
+        shift=body.shift,
+        logprobs=body.top_logprobs if body.logprobs else None,
         think=think_of(body.think),
     )
 
@@ -147,7 +152,8 @@ def chat_chunk(model: str, piece: Piece, *, now_ns: int) -> dict[str, Any]:
         message["thinking"] = piece.thinking
     if piece.tool_calls:
         message["tool_calls"] = [_tool_call(call) for call in piece.tool_calls]
-    return {"model": model, "created_at": timestamp(now_ns), "message": message, **_done(piece)}
+    chunk = {"model": model, "created_at": timestamp(now_ns), "message": message, **_done(piece)}
+    return chunk | _logprobs(piece)
 
 
 def generate_chunk(model: str, piece: Piece, *, now_ns: int) -> dict[str, Any]:
@@ -164,7 +170,23 @@ def generate_chunk(model: str, piece: Piece, *, now_ns: int) -> dict[str, Any]:
         chunk["context"] = list(piece.context)
     if piece.tool_calls:
         chunk["tool_calls"] = [_tool_call(call) for call in piece.tool_calls]
-    return chunk
+    return chunk | _logprobs(piece)
+
+
+def _logprobs(piece: Piece) -> dict[str, Any]:
+    return {"logprobs": [logprob_json(token) for token in piece.logprobs]} if piece.logprobs else {}
+
+
+def logprob_json(token: TokenLogprob, *, is_top: bool = False) -> dict[str, Any]:
+    """How likely a token was; OpenAI's shape is the same."""
+    value: dict[str, Any] = {
+        "token": token.data.decode("utf-8", "replace"),
+        "logprob": max(token.logprob, MIN_LOGPROB),
+        "bytes": list(token.data),
+    }
+    if not is_top:
+        value["top_logprobs"] = [logprob_json(top, is_top=True) for top in token.top]
+    return value
 
 
 def _done(piece: Piece) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from flask import Blueprint, Response, jsonify
 from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 from pannier.runtime.prompt import ChatPrompt
 
+from ..answer import Answer, Piece
 from ..errors import Failure, RequestError, failure_of
-from ..service import Answer, Call, Piece, Service
+from ..service import Call, Service
 from ..streaming import client_gone, ndjson
 from ..wire import read_body
 from . import catalogue, convert, transfers
@@ -120,7 +121,7 @@ def _answer(answer: Answer, chunk: Chunk, *, stream: bool) -> Response:
 
     def items() -> Iterator[dict[str, Any]]:
         for piece in answer:
-            if piece.text or piece.thinking or piece.tool_calls or piece.finish:
+            if piece.text or piece.thinking or piece.tool_calls or piece.logprobs or piece.finish:
                 yield _chunk(answer, piece, chunk)
 
     return ndjson(items(), fault=_fault, close=answer.close)

@@ -14,8 +14,9 @@ from pydantic_core import from_json
 from pannier.runtime.messages import Message, Think, ToolCall
 from pannier.runtime.request import FinishReason, Usage
 
+from ..answer import Piece
 from ..errors import RequestError
-from ..service import Call, Chat, Piece
+from ..service import Call, Chat
 from . import schema
 
 _DATA_URL = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp))?;base64,(.*)", re.DOTALL)

@@ -12,10 +12,11 @@ from flask import Blueprint, Response, jsonify
 
 from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 
+from ..answer import Answer, Piece
 from ..errors import Failure, RequestError, failure_of
 from ..library import Card
 from ..ollama.convert import keep_alive_s
-from ..service import Answer, Call, Completion, Piece, Service
+from ..service import Call, Completion, Service
 from ..streaming import Item, client_gone, sse, ticking
 from ..wire import read_body
 from . import convert, schema
