@@ -27,6 +27,8 @@ def get(surface: Surface, name: str, last: str) -> Response:
     response = Response()
     _describe(response, digest)
     span = _span(response, blob.size, etag=f'"{digest}"')
+    if response.status_code == 200:
+        response.headers["Location"] = surface.auth.location(request.base_url, digest)
     if span is not None and request.method == "GET":
         body = blob.body(span)
         response.response, response.direct_passthrough = body, True
@@ -60,7 +62,6 @@ def _span(response: Response, size: int, *, etag: str) -> Span | None:
         raise Problem(Code.SIZE_INVALID, text, 416, {"Content-Range": f"bytes */{size}"}) from None
     if span is None:
         span = Span(0, size)
-        response.headers["Location"] = request.base_url
     else:
         response.status_code = 206
         response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"

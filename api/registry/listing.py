@@ -28,6 +28,11 @@ def base(surface: Surface, name: str, last: str) -> Response:
     return jsonify({})
 
 
+def token(surface: Surface, name: str, last: str) -> Response:
+    """GET and POST of a token, as challenges name this place."""
+    return surface.auth.issue()
+
+
 def tags(surface: Surface, name: str, last: str) -> Response:
     """GET of a repository's tags."""
     items, link = _page(surface.source.tags(name), f"/v2/{name}/tags/list")

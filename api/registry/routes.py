@@ -21,6 +21,7 @@ from .errors import Code, Problem, translate
 from .names import fold_ollama_name
 from .surface import Options, Surface
 
+_PLAIN = {"": "base", "_catalog": "catalog", "token": "token"}
 _PATHS = (
     ("uploads", re.compile(r"(.+)/blobs/uploads/?")),
     ("upload", re.compile(r"(.+)/blobs/uploads/([^/]+)")),
@@ -64,6 +65,7 @@ _HANDLERS: dict[str, dict[str, Handler]] = {
     "referrers": {"GET": listing.referrers, "HEAD": listing.referrers},
     "catalog": {"GET": listing.catalog, "HEAD": listing.catalog},
     "base": {"GET": listing.base, "HEAD": listing.base},
+    "token": {"GET": listing.token, "POST": listing.token},
 }
 
 
@@ -82,8 +84,8 @@ def parse_path(path: str) -> Place | None:
     >>> parse_path("team/smol/manifests/latest")
     Place(kind='manifest', name='team/smol', last='latest')
     """
-    if path in ("", "_catalog"):
-        return Place("catalog" if path else "base")
+    if path in _PLAIN:
+        return Place(_PLAIN[path])
     for kind, pattern in _PATHS:
         if match := pattern.fullmatch(path):
             name, *last = match.groups()
@@ -134,13 +136,15 @@ def _dispatch(surface: Surface, path: str) -> Response:
     if handler is None:
         allowed = {"Allow": ", ".join(sorted(handlers))}
         raise Problem(Code.UNSUPPORTED, f"{request.method} is not possible here", headers=allowed)
-    if surface.options.read_only and request.method in _WRITING:
-        raise Problem(Code.UNSUPPORTED, "this registry is read-only")
     name = place.name
     if request.headers.get("User-Agent", "").startswith("ollama"):
         name = fold_ollama_name(name)
     if name:
         surface.options.home.reference(name)
+    if place.kind != "token":
+        surface.auth.check(name, digest=place.last if place.kind == "blob" else None)
+        if surface.options.read_only and request.method in _WRITING:
+            raise Problem(Code.UNSUPPORTED, "this registry is read-only")
     return handler(surface, name, place.last)
 
 

@@ -6,9 +6,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from pannier.pkgmgr.access import Keyring
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 
+from .auth import Auth
 from .bridge import Bridge
 from .cache import Cache
 from .contents import Contents
@@ -47,6 +49,7 @@ class Surface:
 
     def __init__(self, store: Store, options: Options) -> None:
         self.store = store
+        self.auth = Auth(Keyring(store.root))
         self.options = options
         self.uploads = Uploads(store.root / "ingest", store.path, admit=self.admit)
         local = Contents(store, options.home)

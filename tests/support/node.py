@@ -46,6 +46,7 @@ class Client:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
+        self.headers: dict[str, str] = {}
 
     @property
     def netloc(self) -> str:
@@ -63,7 +64,8 @@ class Client:
         url = url.removeprefix(f"http://{self.netloc}")
         connection = http.client.HTTPConnection(*self.address, timeout=30)
         try:
-            connection.request(method, url, body, dict(headers or {}), encode_chunked=chunked)
+            sent = self.headers | dict(headers or {})
+            connection.request(method, url, body, sent, encode_chunked=chunked)
             answer = connection.getresponse()
             return Reply(answer.status, answer.headers, answer.read())
         finally:
