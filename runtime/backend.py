@@ -58,6 +58,11 @@ class Backend(Protocol):
     def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:
         """Draw a token for each (sampler, index of its row in the last decoded batch)."""
 
+    def logprobs(
+        self, row: int, token: int, top: int
+    ) -> tuple[tuple[int, float], list[tuple[int, float]]]:
+        """(token, natural log of its probability) at a row, and the `top` likeliest of it."""
+
     def copy(self, source: int, target: int, end: int) -> None:
         """Let `target`, which is empty, share the cells of `source` at positions below `end`."""
 
@@ -66,6 +71,9 @@ class Backend(Protocol):
 
     def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
         """Move positions from `start` to before `end` of a sequence by `delta`."""
+
+    def clear(self) -> None:
+        """Forget all cells; what comes next is laid out as in a fresh backend."""
 
     def save(self, sequence: int) -> bytes | None:
         """The state of a sequence, None where it cannot be had."""

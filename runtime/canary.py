@@ -96,7 +96,7 @@ def _decode(path: Path) -> str:
     library.start()
     model = Model.load([path], LoadOptions())
     threads = usable_cores()
-    backend = LlamaBackend(model, ContextParams(256, 1, 256, threads, threads))
+    backend = LlamaBackend(model, ContextParams(256, 1, 256, 1, threads, threads))
     tokens = [number % model.vocabulary_size for number in range(PROMPT_TOKENS)]
     sampler = backend.sampler(SamplingParams(temperature=0), tokens)
     rows = [Row(token, at, 0, at == PROMPT_TOKENS - 1) for at, token in enumerate(tokens)]

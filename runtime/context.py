@@ -17,16 +17,27 @@ from .model import Model
 from .request import SamplingParams
 from .sampling import Sampler
 
+# ggml's numbers of the types that cells may have.
+CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+
 
 @dataclass(frozen=True, slots=True)
 class ContextParams:
-    """How a context is made: cells in all, sequences at most, tokens in one decode call."""
+    """How a context is made.
+
+    Attributes:
+        num_cells: shared by all sequences.
+        batch_size: tokens in one decode call.
+        num_outputs: rows with logits in one decode call, not fewer than sequences.
+    """
 
     num_cells: int
     num_sequences: int
     batch_size: int
+    num_outputs: int
     threads: int
     batch_threads: int
+    cache_type: str = "f16"
 
 
 class LlamaBackend:
@@ -70,6 +81,9 @@ class LlamaBackend:
         # Sliding windows keep all cells: a prefix can then be cut and shared like any other.
         result.swa_full = True
         result.flash_attn_type = -1
+        # The library reserves logits of a whole vocabulary for each.
+        result.n_outputs_max = params.num_outputs
+        result.type_k = result.type_v = CACHE_TYPES[params.cache_type]
         result.no_perf = True
         return result
 
@@ -125,6 +139,22 @@ class LlamaBackend:
         context = self._context
         return [_chain(sampler).sample(context, row) for sampler, row in drawn]
 
+    def logprobs(
+        self, row: int, token: int, top: int
+    ) -> tuple[tuple[int, float], list[tuple[int, float]]]:
+        """See `Backend.logprobs`."""
+        import numpy
+
+        pointer = self._quick.llama_get_logits_ith(self._context, row)
+        logits = numpy.ctypeslib.as_array(pointer, shape=(self._model.vocabulary_size,))
+        highest = float(logits.max())
+        total = highest + float(numpy.log(numpy.exp(logits - highest).sum(dtype=numpy.float64)))
+        best: list[int] = []
+        if top:
+            some = numpy.argpartition(logits, -top)[-top:]
+            best = [int(index) for index in some[numpy.argsort(-logits[some], kind="stable")]]
+        return (token, float(logits[token]) - total), [(i, float(logits[i]) - total) for i in best]
+
     def copy(self, source: int, target: int, end: int) -> None:
         """See `Backend.copy`."""
         self._quick.llama_memory_seq_cp(self._memory, source, target, 0, end)
@@ -136,6 +166,10 @@ class LlamaBackend:
     def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
         """See `Backend.shift`."""
         self._quick.llama_memory_seq_add(self._memory, sequence, start, end, delta)
+
+    def clear(self) -> None:
+        """See `Backend.clear`."""
+        self._api.llama_memory_clear(self._memory, False)
 
     def save(self, sequence: int) -> bytes | None:
         """See `Backend.save`."""

@@ -1,7 +1,7 @@
-"""The engine: steps of one backend, from requests to pieces of answers. One thread calls `step`.
+"""The engine: steps of one backend, from requests to pieces of answers. One thread calls it.
 
-Each step drains nothing and waits for nothing: whoever calls it hands requests in between steps
-(`add`, `cancel`) and gets the pieces of all answers of a step back in one list.
+Each step waits for nothing: whoever calls it hands requests in between steps (`add`, `cancel`) and
+gets the pieces of all answers of a step back in one list. What runs when is the scheduler's.
 """
 
 from __future__ import annotations
@@ -9,57 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from collections.abc import Sequence as Sequenced
-from dataclasses import dataclass, field
 
+from .answer import Answer, Piece, Vocabulary
 from .backend import Backend, DecodeStatus, TokenSampler
-from .request import FinishReason, GenerationRequest, Usage
-from .scheduler import Plan, Scheduler
-from .sequence import Phase, Sequence
-from .stops import TextStream
+from .hoststates import HostStates
+from .pace import Pace
+from .request import FinishReason, GenerationRequest
+from .scheduler import Plan, Scheduler, Tuning
+from .sequence import Sequence
 
-# A generation that repeats one token this often never ends by itself (Ollama's limit is 30 too).
-MAX_EQUAL_TOKENS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """What one step adds to one answer. `finish` and `usage` come together, at its end."""
-
-    key: int
-    text: str
-    tokens: int
-    finish: FinishReason | None = None
-    usage: Usage | None = None
-    stop_text: str | None = None
-    context: tuple[int, ...] = ()
-    error: str | None = None
-
-
-@dataclass(slots=True)
-class _Answer:
-    """The engine's side of a sequence."""
-
-    request: GenerationRequest
-    stream: TextStream
-    arrived_ns: int
-    truncated: int
-    max_tokens: int
-    sampler: TokenSampler | None = None
-    started_ns: int = 0
-    first_token_ns: int = 0
-    equal: int = 0
-    failures: int = 0
-    prompt_tokens: int = 0
-    drawn: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """What the engine needs of a model's vocabulary, ready for the hot loop."""
-
-    pieces: tuple[bytes, ...]
-    end_tokens: frozenset[int]
-    control_tokens: frozenset[int]
+# A sequence whose decoding fails this often in a row is given up.
+MAX_FAILURES = 3
 
 
 class Engine:
@@ -72,131 +32,147 @@ class Engine:
         *,
         context_length: int,
         max_running: int,
+        states: HostStates | None = None,
+        tuning: Tuning | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._backend = backend
         self._vocabulary = vocabulary
         self._context_length = min(context_length, backend.num_cells)
         self._clock_ns = clock_ns
+        self._pace = Pace(backend.batch_size)
         self._sequences: dict[int, Sequence] = {}
-        self.scheduler = Scheduler(backend, max_running=max_running)
+        self._has_deadlines = False
+        self._mean_request_s = 1.0
+        self.scheduler = Scheduler(backend, max_running=max_running, states=states, tuning=tuning)
 
     @property
     def is_idle(self) -> bool:
         """Whether a step would do nothing."""
         return self.scheduler.is_idle
 
+    def expected_wait_s(self, waiting: int) -> float:
+        """About how long a request would wait behind so many others. Any thread may ask."""
+        running = max(1, len(self.scheduler.running))
+        return max(1.0, self._mean_request_s * waiting / running)
+
     def add(
         self, key: int, request: GenerationRequest, prompt: Sequenced[int], *, truncated: int = 0
     ) -> None:
         """Queue a request whose prompt is not empty and shorter than the context."""
-        room = self._context_length - len(prompt)
-        wanted = request.max_tokens
-        answer = _Answer(
-            request=request,
-            stream=TextStream(request.stop),
-            arrived_ns=self._clock_ns(),
+        assert 0 < len(prompt) < self._context_length or len(prompt) == self._context_length == 1
+        answer = Answer(
+            request,
+            self._vocabulary,
+            num_prompt=len(prompt),
+            context_length=self._context_length,
             truncated=truncated,
-            max_tokens=room if wanted is None else min(wanted, room),
-            prompt_tokens=len(prompt),
+            can_shift=self._backend.can_shift or self._backend.can_share,
+            now_ns=self._clock_ns(),
         )
         sequence = Sequence(
             key=key,
             tokens=list(prompt),
             num_prompt=len(prompt),
-            limit=self._context_length,
             sampling=request.sampling,
+            priority=request.priority,
+            client=request.client,
+            group=adapter_group(request),
+            is_exclusive=request.deterministic,
             work=answer,
         )
+        self._has_deadlines |= request.deadline_s is not None
         self._sequences[key] = sequence
         self.scheduler.add(sequence)
 
     def cancel(self, key: int) -> Piece | None:
         """End a request now; its cells are free when this returns. None where it was over."""
         sequence = self._sequences.get(key)
-        return None if sequence is None else self._finish(sequence, FinishReason.CANCELLED, 0)
+        return None if sequence is None else self._finish(sequence, FinishReason.CANCELLED)
 
     def step(self) -> list[Piece]:
         """Compute one batch and return what it adds to the answers."""
         scheduler = self.scheduler
+        started = self._clock_ns()
+        late = self._end_late(started) if self._has_deadlines else []
+        scheduler.prefill_beside_streams = self._pace.prefill_rows
         plan = scheduler.plan()
-        now = self._clock_ns()
+        if not plan.rows:
+            return late
         for sequence, _ in plan.advanced:
-            if not sequence.work.started_ns:
-                sequence.work.started_ns = now
+            sequence.work.note_start(started)
         status = self._backend.decode(plan.rows)
         if status is not DecodeStatus.DONE:
-            return self._recover(plan, status)
+            return late + self._recover(plan, status)
         scheduler.applied(plan)
-        drawn = self._backend.sample(
-            [(self._sampler_of(sequence), row) for sequence, row in plan.draws]
-        )
+        self._pace.note(self._clock_ns() - started, streams=plan.num_streams, rows=len(plan.rows))
+        return late + self._draw(plan)
+
+    def _draw(self, plan: Plan) -> list[Piece]:
+        draws = [(self._sampler_of(sequence), row) for sequence, row in plan.draws]
+        tokens = self._backend.sample(draws)
         now = self._clock_ns()
-        return [
-            self._extend(sequence, token, now)
-            for (sequence, _), token in zip(plan.draws, drawn, strict=True)
-        ]
+        pieces = []
+        for (sequence, row), token in zip(plan.draws, tokens, strict=True):
+            answer: Answer = sequence.work
+            answer.failures = 0
+            if answer.wants_logprobs:
+                answer.note_logprobs(*self._backend.logprobs(row, token, answer.num_top))
+            pieces.append(self._extend(sequence, token, now))
+        return pieces
+
+    def _extend(self, sequence: Sequence, token: int, now: int) -> Piece:
+        answer: Answer = sequence.work
+        reason = answer.take(token, now)
+        if answer.has_taken:
+            sequence.tokens.append(token)
+        if reason is None and len(sequence.tokens) > self._context_length:
+            reason = self._shift(sequence)
+        return answer.piece(sequence.key) if reason is None else self._finish(sequence, reason)
+
+    def _shift(self, sequence: Sequence) -> FinishReason | None:
+        """Make room in a full context, or say that the answer ends here."""
+        request: GenerationRequest = sequence.work.request
+        keep = max(0, min(request.num_keep, self._context_length // 2))
+        discard = (self._context_length - keep) // 2
+        if not (request.shift and sequence.work.can_shift and discard):
+            return FinishReason.LENGTH
+        self.scheduler.shift(sequence, keep, discard)
+        return None
 
     def _sampler_of(self, sequence: Sequence) -> TokenSampler:
-        answer: _Answer = sequence.work
+        answer: Answer = sequence.work
         if answer.sampler is None:
             answer.sampler = self._backend.sampler(sequence.sampling, sequence.tokens)
         return answer.sampler
 
-    def _extend(self, sequence: Sequence, token: int, now: int) -> Piece:
-        answer: _Answer = sequence.work
-        vocabulary = self._vocabulary
-        answer.failures = 0
-        if not answer.first_token_ns:
-            answer.first_token_ns = now
-        if answer.max_tokens <= 0:
-            return self._finish(sequence, FinishReason.LENGTH, 0)
-        if token in vocabulary.end_tokens:
-            return self._finish(sequence, FinishReason.STOP, 0)
-        drawn = answer.drawn
-        answer.equal = answer.equal + 1 if drawn and drawn[-1] == token else 0
-        drawn.append(token)
-        sequence.tokens.append(token)
-        hidden = token in vocabulary.control_tokens and not answer.request.control_tokens
-        stream = answer.stream
-        text = "" if hidden else stream.feed(vocabulary.pieces[token])
-        if stream.stopped_by is not None:
-            return self._finish(sequence, FinishReason.STOP, 1, text)
-        if len(drawn) >= answer.max_tokens or answer.equal >= MAX_EQUAL_TOKENS:
-            return self._finish(sequence, FinishReason.LENGTH, 1, text)
-        return Piece(sequence.key, text, 1)
-
-    def _finish(
-        self, sequence: Sequence, reason: FinishReason, tokens: int, text: str = ""
-    ) -> Piece:
-        answer: _Answer = sequence.work
-        stopped_by = answer.stream.stopped_by
-        text += answer.stream.finish()
-        if stopped_by is not None and answer.request.echo_stop:
-            text += stopped_by
-        now = self._clock_ns()
-        started = answer.started_ns or now
-        first = answer.first_token_ns or now
-        usage = Usage(
-            prompt_tokens=answer.prompt_tokens,
-            cached_tokens=sequence.cached,
-            truncated_tokens=answer.truncated,
-            completion_tokens=len(answer.drawn),
-            queue_ns=started - answer.arrived_ns,
-            prompt_ns=first - started,
-            decode_ns=now - first,
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> Piece:
+        answer: Answer = sequence.work
+        piece = answer.last_piece(
+            sequence.key,
+            reason,
+            now_ns=self._clock_ns(),
+            cached=sequence.cached,
+            tokens=sequence.tokens,
         )
-        context = tuple(sequence.tokens) if answer.request.want_context else ()
+        assert piece.usage is not None
+        took_s = (piece.usage.prompt_ns + piece.usage.decode_ns) / 1e9
+        self._mean_request_s += (took_s - self._mean_request_s) / 8
         self._drop(sequence)
-        return Piece(sequence.key, text, tokens, reason, usage, stopped_by, context)
+        return piece
 
     def _drop(self, sequence: Sequence) -> None:
-        answer: _Answer = sequence.work
-        if answer.sampler is not None:
-            answer.sampler.close()
-            answer.sampler = None
+        sequence.work.close()
         del self._sequences[sequence.key]
         self.scheduler.remove(sequence)
+
+    def _fail(self, sequence: Sequence, error: str) -> Piece:
+        self._drop(sequence)
+        return Piece(sequence.key, error=error)
+
+    def _end_late(self, now: int) -> list[Piece]:
+        late = [sequence for sequence in self._sequences.values() if sequence.work.is_late(now)]
+        return [self._fail(sequence, "its deadline has passed") for sequence in late]
 
     def _recover(self, plan: Plan, status: DecodeStatus) -> list[Piece]:
         """Nothing was computed: make room and try again, or give up those that keep failing."""
@@ -205,9 +181,14 @@ class Engine:
         self.scheduler.restart_all()
         pieces = []
         for sequence, _ in plan.advanced:
-            answer: _Answer = sequence.work
-            answer.failures += 1
-            if answer.failures > 1 and sequence.phase is not Phase.OVER:
-                self._drop(sequence)
-                pieces.append(Piece(sequence.key, "", 0, error="the engine cannot decode this"))
+            sequence.work.failures += 1
+            if sequence.work.failures >= MAX_FAILURES:
+                pieces.append(self._fail(sequence, "the engine cannot decode it"))
         return pieces
+
+
+def adapter_group(request: GenerationRequest) -> str:
+    """What distinguishes the cells of a request's adapters from those of others."""
+    if request.adapters is None:
+        return ""
+    return ",".join(f"{number}:{scale:g}" for number, scale in sorted(request.adapters))

@@ -13,7 +13,15 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from .request import FinishReason, GenerationRequest, LoadOptions, SamplingParams, Segment, Usage
+from .request import (
+    FinishReason,
+    GenerationRequest,
+    LoadOptions,
+    SamplingParams,
+    Segment,
+    TokenLogprob,
+    Usage,
+)
 
 # A prompt of a million tokens is about 5 MB of text; nothing longer crosses.
 MAX_FRAME = 256 << 20
@@ -88,6 +96,9 @@ def decode_request(values: Mapping[str, Any]) -> GenerationRequest:
         "sampling": SamplingParams(**sampling),
         "context": tuple(values["context"]),
         "stop": tuple(values["stop"]),
+        "adapters": None
+        if values["adapters"] is None
+        else tuple((int(number), float(scale)) for number, scale in values["adapters"]),
     }
     return GenerationRequest(**{**values, **rest})
 
@@ -99,7 +110,7 @@ def encode_options(options: LoadOptions) -> Message:
 
 def decode_options(values: Mapping[str, Any]) -> LoadOptions:
     """The inverse of `encode_options`."""
-    return LoadOptions(**values)
+    return LoadOptions(**{**values, "tensor_split": tuple(values["tensor_split"])})
 
 
 def encode_usage(usage: Usage) -> list[int]:
@@ -115,6 +126,19 @@ def decode_usage(values: list[int]) -> Usage:
 def decode_finish(value: str | None) -> FinishReason | None:
     """A finish reason by its name."""
     return None if value is None else FinishReason(value)
+
+
+def encode_logprob(value: TokenLogprob) -> list[Any]:
+    """A token's probability as JSON values; bytes as Latin-1 text."""
+    top = [[entry.data.decode("latin-1"), entry.logprob] for entry in value.top]
+    return [value.data.decode("latin-1"), value.logprob, top]
+
+
+def decode_logprob(values: list[Any]) -> TokenLogprob:
+    """The inverse of `encode_logprob`."""
+    data, logprob, top = values
+    best = tuple(TokenLogprob(text.encode("latin-1"), value) for text, value in top)
+    return TokenLogprob(data.encode("latin-1"), logprob, best)
 
 
 def _fields(value: Any) -> dict[str, Any]:

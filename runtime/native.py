@@ -55,7 +55,9 @@ class Native:
         self._callbacks: list[Any] = []
 
     def start(self) -> None:
-        """Route the library's messages to logging, then initialise it. Once per process."""
+        """Route the library's messages to logging, then initialise it. Idempotent."""
+        if self._callbacks:
+            return
         levels = {2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 
         def log(level: int, text: bytes, _: object) -> None:

@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import frames
-from .errors import ContextOverflow, EngineError, EngineMissing, LoadError, RunnerDied
+from .errors import (
+    ContextOverflow,
+    EngineError,
+    EngineMissing,
+    LoadError,
+    QueueFull,
+    RunnerDied,
+)
 from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
 
 # What a runner may know of the environment. Tokens, proxies and home folders are not its business.
@@ -219,8 +226,9 @@ class RunnerProcess:
             if not end:
                 stream.put(Delta(text, tokens))
                 continue
-            finish, usage, stop_text, context, error = end
-            self._forget(stream)
+            finish, usage, stop_text, context, error, logprobs = end
+            if finish is not None or error is not None:
+                self._forget(stream)
             if error is not None:
                 stream.put(EngineError(f"{self.name}: {error}"))
                 continue
@@ -229,9 +237,10 @@ class RunnerProcess:
                     text,
                     tokens,
                     finish=frames.decode_finish(finish),
-                    usage=frames.decode_usage(usage),
+                    usage=None if usage is None else frames.decode_usage(usage),
                     context=tuple(context),
                     stop_text=stop_text,
+                    logprobs=tuple(map(frames.decode_logprob, logprobs)),
                 )
             )
 
@@ -320,7 +329,8 @@ class Stream:
         """
         message = self._next(ACCEPT_TIMEOUT_S)
         if isinstance(message, dict) and message["op"] == "refused":
-            raise ContextOverflow(**message["facts"])
+            refusals = {"ContextOverflow": ContextOverflow, "QueueFull": QueueFull}
+            raise refusals[message["kind"]](**message["facts"])
 
     def wait_result(self) -> Any:
         """The answer to a `call`."""
@@ -368,8 +378,15 @@ class Stream:
 def scrubbed_environment(environment: os._Environ[str]) -> dict[str, str]:
     """What of the environment a runner gets."""
     kept = {name: environment[name] for name in _KEPT_VARIABLES if name in environment}
-    # Else ggml's abort handler starts a debugger where one is installed.
-    return {**kept, "GGML_NO_BACKTRACE": "1", "PATH": os.defpath}
+    ours = {
+        # Else ggml's abort handler starts a debugger where one is installed.
+        "GGML_NO_BACKTRACE": "1",
+        # Decoder threads that have nothing to do sleep after some 50 µs, instead of 1 ms, and so
+        # leave their cores to the sampling threads and to the rest of the machine.
+        "GOMP_SPINCOUNT": "10000",
+        "PATH": os.defpath,
+    }
+    return {**ours, **kept}
 
 
 def signal_name(code: int | None) -> str | None:

@@ -42,6 +42,10 @@ class SamplingParams:
         seed: -1 draws a fresh one.
         repeat_last_n: tokens that penalties look back at; -1 is the whole context, 0 none.
         logit_bias: token id → value added to its logit.
+        mirostat: 0 off, 1 and 2 its versions, which then replace top_k, top_p and the like.
+        xtc_probability: of cutting off the best tokens above `xtc_threshold`.
+        dry_multiplier: 0 turns the penalty on repeated sequences off.
+        top_n_sigma: standard deviations below the best logit that are kept; -1 is all.
     """
 
     temperature: float = 0.8
@@ -55,6 +59,16 @@ class SamplingParams:
     frequency_penalty: float = 0.0
     seed: int = -1
     logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    mirostat: int = 0
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = -1
+    top_n_sigma: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,15 @@ class GenerationRequest:
         echo_stop: whether the stop text that ended the generation is part of the output.
         control_tokens: whether control tokens that the model writes are part of the output, as
             parsers of some tool-call formats need.
+        shift: whether a full context loses its older half and goes on, instead of ending.
+        logprobs: None for none; else how many likely tokens to name beside each drawn one.
+        priority: lower goes first.
+        client: whose it is; requests of different clients get equal shares.
+        deadline_s: seconds from its arrival after which it is ended with an error.
+        deterministic: run it alone on empty cells, so that a seed gives the same text whatever
+            else is asked of the model. Costs the others a wait.
+        adapters: LoRA adapters by their place in the model's files, with scales; None is all of
+            the model's own at full scale.
     """
 
     prompt: tuple[Segment, ...]
@@ -86,6 +109,13 @@ class GenerationRequest:
     want_context: bool = False
     echo_stop: bool = False
     control_tokens: bool = False
+    shift: bool = True
+    logprobs: int | None = None
+    priority: int = 0
+    client: str = ""
+    deadline_s: float | None = None
+    deterministic: bool = False
+    adapters: tuple[tuple[int, float], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +137,25 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """How likely a token was. `top` are the likeliest in its place, best first.
+
+    `data` are its bytes, which need not be whole characters.
+    """
+
+    data: bytes
+    logprob: float
+    top: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """A piece of an answer. The last one of a stream has `finish` and `usage`.
 
     Attributes:
         text: whole characters only; may be empty.
         tokens: how many tokens this piece stands for.
+        logprobs: of these tokens, where asked for.
         context: token ids of prompt and output, on the last delta where asked for.
     """
 
@@ -122,6 +165,7 @@ class Delta:
     usage: Usage | None = None
     context: tuple[int, ...] = ()
     stop_text: str | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +178,9 @@ class LoadOptions:
         num_gpu: layers on GPUs, -1 all that fit.
         num_thread: 0 takes the physical cores that this process may use.
         num_parallel: sequences at a time.
+        cache_type: of the cells' keys and values: f16, q8_0 or q4_0.
+        split_mode: how GPUs share the model: none, layer or row.
+        tensor_split: each GPU's share, any unit; empty is by their memory.
     """
 
     num_ctx: int = 0
@@ -143,6 +190,9 @@ class LoadOptions:
     use_mmap: bool | None = None
     num_thread: int = 0
     num_parallel: int = 0
+    cache_type: str = "f16"
+    split_mode: str = "layer"
+    tensor_split: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from . import frames
+from .answer import Piece, Vocabulary
 from .context import ContextParams, LlamaBackend
 from .cores import usable_cores
-from .engine import Engine, Piece, Vocabulary
-from .errors import ContextOverflow, EngineError
+from .engine import Engine
+from .errors import EngineError
+from .hoststates import HostStates
 from .model import Model
 from .native import native
 from .request import GenerationRequest, LoadOptions
@@ -39,6 +41,12 @@ DEFAULT_CONTEXT = 4096
 # seldom use all of theirs, and the scheduler makes room where they do.
 DEFAULT_SEQUENCES = 16
 DEFAULT_FULL_CONTEXTS = 4
+# Finished sequences whose cells stay until they are needed.
+KEPT_SEQUENCES = 24
+# Requests that wait beyond this are refused, as Ollama's OLLAMA_MAX_QUEUE does.
+MAX_WAITING = 512
+# Bytes for states of sequences that had to leave the cells.
+STATES_BUDGET = 1 << 30
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -61,6 +69,7 @@ class Runner:
             Vocabulary(self.model.pieces, self.model.end_tokens, self.model.control_tokens),
             context_length=self.context_length,
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
+            states=HostStates(STATES_BUDGET),
         )
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
@@ -70,11 +79,22 @@ class Runner:
         contexts = options.num_parallel or DEFAULT_FULL_CONTEXTS
         return ContextParams(
             num_cells=self.context_length * contexts,
-            num_sequences=options.num_parallel or DEFAULT_SEQUENCES,
+            num_sequences=self._num_sequences(options),
             batch_size=max(32, min(options.num_batch, self.context_length)),
+            num_outputs=self._num_sequences(options),
+            cache_type=options.cache_type,
             threads=threads,
             batch_threads=threads,
         )
+
+    def _num_sequences(self, options: LoadOptions) -> int:
+        """Running ones, and those of finished requests whose cells are kept to be shared."""
+        running = options.num_parallel or DEFAULT_SEQUENCES
+        api, handle = self.model.native.api, self.model.handle
+        if api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle):
+            # Each has a whole state of its own.
+            return running * 2
+        return running + KEPT_SEQUENCES
 
     def info(self) -> frames.Message:
         """What `ModelInfo` holds, as JSON values."""
@@ -146,6 +166,11 @@ class Runner:
                 self.send({"op": "result", "key": key, "value": text})
 
     def _accept(self, key: int, request: GenerationRequest) -> None:
+        waiting = len(self.engine.scheduler.waiting) + len(self._inbox)
+        if waiting >= MAX_WAITING:
+            facts = {"waiting": waiting, "retry_after_s": self.engine.expected_wait_s(waiting)}
+            self.send({"op": "refused", "key": key, "kind": "QueueFull", "facts": facts})
+            return
         tokens = self.model.tokenize_prompt(request.prompt)
         if request.context:
             known = range(self.model.vocabulary_size)
@@ -157,8 +182,7 @@ class Runner:
         truncated = 0
         if len(tokens) >= limit:
             if not request.truncate or limit < 2:
-                error = ContextOverflow(len(tokens), limit)
-                facts = {"wanted": error.wanted, "limit": error.limit}
+                facts = {"wanted": len(tokens), "limit": limit}
                 self.send({"op": "refused", "key": key, "kind": "ContextOverflow", "facts": facts})
                 return
             tokens, truncated = truncate(tokens, request, limit)
@@ -198,10 +222,11 @@ def truncate(tokens: list[int], request: GenerationRequest, limit: int) -> tuple
 
 
 def _encode_piece(piece: Piece) -> list[Any]:
-    if piece.finish is None and piece.error is None:
+    if piece.finish is None and piece.error is None and not piece.logprobs:
         return [piece.key, piece.text, piece.tokens]
     usage = None if piece.usage is None else frames.encode_usage(piece.usage)
-    end = [piece.finish, usage, piece.stop_text, piece.context, piece.error]
+    logprobs = [frames.encode_logprob(value) for value in piece.logprobs]
+    end = [piece.finish, usage, piece.stop_text, piece.context, piece.error, logprobs]
     return [piece.key, piece.text, piece.tokens, *end]
 
 

@@ -1,85 +1,155 @@
 """Which rows the next decode call computes. Pure Python, no ctypes; one thread owns it.
 
-Decode first: each running stream gets its one row, then prompts share what is left of the batch in
-chunks. A request is admitted when the cells that its prompt needs are free, not those that it might
-need one day; when the cells run out the youngest is put back and computed again later, so that a
-full cache makes requests slow and never fails them.
+Decode first: each running stream gets its row, then prompts share what is left of the batch. A
+request is admitted when the cells that its prompt needs are free, not those that it might need one
+day. What another sequence has computed is shared at once, also while that one runs; what another is
+about to compute is waited for. Cells of finished requests stay until they are needed, the least
+recently used go first. When nothing is left to evict the youngest running request is put back and
+goes on later, so that a full cache makes requests slow and never fails them.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from .backend import Backend, Row
+from .hoststates import HostStates
+from .prefix import CellTree, Match, common_prefix
 from .sequence import Phase, Sequence
+from .waiting import WaitingRoom
 
-# Cells that a request must find free beyond its prompt, so that it does not stall at once.
-GROWTH_RESERVE = 32
-# Prompt tokens in one step while streams are running: on a CPU the step's length, and so the gap
-# between their tokens, grows with it.
-PREFILL_BESIDE_STREAMS = 128
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What the scheduler weighs, in tokens and steps.
+
+    Attributes:
+        growth_reserve: cells that a request must find free beyond its prompt, so that it does not
+            stall at once.
+        min_common: a common beginning that another request is about to compute is worth waiting
+            for from here on.
+        min_saved: states of fewer cells are computed again as fast as they are restored.
+        group_patience: steps that a request with other adapters lets those pass that can join the
+            running ones.
+        prefill_ageing: how much sooner a prompt is continued for each step that it is under way.
+    """
+
+    growth_reserve: int = 32
+    min_common: int = 16
+    min_saved: int = 64
+    group_patience: int = 100
+    prefill_ageing: int = 32
 
 
 @dataclass(slots=True)
 class Plan:
-    """One step: rows to decode, and the sequences that draw a token from a row's logits."""
+    """One step: rows to decode, and the sequences that draw tokens from rows' logits.
+
+    Attributes:
+        advanced: sequences with the number of their tokens that become computed.
+        draws: sequences with the index of the row of their last token; a sequence with a draft
+            of n tokens draws from n more rows after it.
+    """
 
     rows: list[Row] = field(default_factory=list)
     advanced: list[tuple[Sequence, int]] = field(default_factory=list)
     draws: list[tuple[Sequence, int]] = field(default_factory=list)
+    num_streams: int = 0
 
 
 class Scheduler:
     """Queues and cells of one backend."""
 
-    def __init__(self, backend: Backend, *, max_running: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_running: int,
+        states: HostStates | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
         self._backend = backend
         self._max_running = min(max_running, backend.num_sequences)
         self._free_slots = list(range(backend.num_sequences - 1, -1, -1))
-        self.waiting: deque[Sequence] = deque()
+        self._finished: OrderedDict[int, str] = OrderedDict()
+        self._common: dict[tuple[int, int], int] = {}
+        self._tuning = tuning or Tuning()
+        self.states = states or HostStates(0)
+        self.tree = CellTree()
+        self.waiting = WaitingRoom()
         self.running: list[Sequence] = []
-        self.used_cells = 0
+        self.step = 0
+        self.prefill_beside_streams = 128
+        self.preemptions = 0
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to compute."""
         return not self.running and not self.waiting
 
+    @property
+    def free_cells(self) -> int:
+        """Cells that hold nothing."""
+        return self._backend.num_cells - self.tree.used
+
     def add(self, sequence: Sequence) -> None:
-        """Queue a request. Its prompt must fit the cells with a token to spare."""
-        self.waiting.append(sequence)
+        """Queue a request. Its prompt must fit the cells with one to spare."""
+        self.waiting.add(sequence, step=self.step)
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a request out, wherever it stands; its cells are free at once. Idempotent."""
+        """Take a request out, wherever it stands; its cells can be shared or evicted."""
         if sequence.phase is Phase.RUNNING:
-            self._release(sequence)
+            self._retire(sequence)
         elif sequence.phase is Phase.WAITING:
             self.waiting.remove(sequence)
         sequence.phase = Phase.OVER
 
     def plan(self) -> Plan:
         """The next step's rows; empty only where nothing can run."""
-        self._make_room()
+        self.step += 1
         self._admit()
-        plan = Plan()
-        streams = [sequence for sequence in self.running if not sequence.is_prefilling]
-        for sequence in streams[: self._backend.batch_size]:
-            self._take(plan, sequence, 1)
-        budget = self._backend.batch_size - len(plan.rows)
-        if plan.rows:
-            budget = min(budget, PREFILL_BESIDE_STREAMS)
-        for sequence in self._prefill_order():
-            if budget <= 0:
-                break
-            budget -= self._take(plan, sequence, min(budget, sequence.remaining))
-        return plan
+        while True:
+            streams = [sequence for sequence in self.running if not sequence.is_prefilling]
+            if not self._make_room(len(streams)):
+                self._preempt(self.running[-1])
+                continue
+            plan = self._fill(streams)
+            if plan.rows or len(self.running) < 2:
+                return plan
+            self._preempt(self.running[-1])
 
     def applied(self, plan: Plan) -> None:
-        """The plan's rows were computed."""
+        """The plan's rows were computed, all drafts among them."""
         for sequence, count in plan.advanced:
-            sequence.computed += count
-            self.used_cells += count
+            start = sequence.computed
+            computed = sequence.tokens[start : start + count]
+            if sequence.draft:
+                computed += sequence.draft
+            sequence.computed = start + len(computed)
+            self.tree.extend(sequence.slot, computed)
+
+    def cut(self, sequence: Sequence, length: int) -> None:
+        """Forget what is computed of a running request from position `length` on."""
+        self._backend.remove(sequence.slot, length)
+        self.tree.cut(sequence.slot, length)
+        sequence.computed = length
+
+    def shift(self, sequence: Sequence, keep: int, discard: int) -> None:
+        """Drop `discard` tokens after the first `keep` of a running request; the rest moves up.
+
+        Cells that others share cannot move, so what follows `keep` is then computed again.
+        """
+        del sequence.tokens[keep : keep + discard]
+        slot, computed = sequence.slot, sequence.computed
+        if not (self._backend.can_shift and self.tree.is_exclusive(slot, keep)):
+            self.cut(sequence, keep)
+            return
+        self._backend.remove(slot, keep, keep + discard)
+        self._backend.shift(slot, keep + discard, computed, -discard)
+        self.tree.cut(slot, keep)
+        sequence.computed = computed - discard
+        self.tree.extend_hidden(slot, sequence.tokens[keep : sequence.computed])
 
     def preempt_youngest(self) -> bool:
         """Put the youngest running request back into the queue; False where there is only one."""
@@ -91,54 +161,248 @@ class Scheduler:
     def restart_all(self) -> None:
         """After a failed decode: forget all cells and compute every running request anew."""
         for sequence in reversed(tuple(self.running)):
-            self._preempt(sequence)
+            self._release(sequence.slot)
+            self._put_back(sequence)
+        while self._finished:
+            self._release(self._finished.popitem()[0])
+
+    def _fill(self, streams: list[Sequence]) -> Plan:
+        plan = Plan()
+        size = self._backend.batch_size
+        for sequence in streams[:size]:
+            self._take(plan, sequence, 1)
+        plan.num_streams = len(plan.rows)
+        self._add_drafts(plan)
+        budget = size - len(plan.rows)
+        if plan.rows:
+            budget = min(budget, self.prefill_beside_streams)
+        for sequence in self._prefill_order():
+            wanted = min(budget, sequence.remaining)
+            if not self._make_room(len(plan.rows) + wanted):
+                wanted = min(wanted, self.free_cells - len(plan.rows))
+            if wanted <= 0:
+                break
+            budget -= self._take(plan, sequence, wanted)
+        return plan
 
     def _take(self, plan: Plan, sequence: Sequence, count: int) -> int:
         start, end = sequence.computed, sequence.computed + count
         last = end == len(sequence.tokens)
-        rows = plan.rows
-        slot = sequence.slot
+        rows, tokens, slot = plan.rows, sequence.tokens, sequence.slot
         for position in range(start, end - 1):
-            rows.append(Row(sequence.tokens[position], position, slot, False))
-        rows.append(Row(sequence.tokens[end - 1], end - 1, slot, last))
+            rows.append(Row(tokens[position], position, slot, False))
+        rows.append(Row(tokens[end - 1], end - 1, slot, last))
         plan.advanced.append((sequence, count))
         if last:
             plan.draws.append((sequence, len(rows) - 1))
         return count
 
+    def _add_drafts(self, plan: Plan) -> None:
+        """Put drafts behind their streams' rows, as far as there is room for all of one."""
+        if not any(sequence.draft for sequence, _ in plan.draws):
+            return
+        rows: list[Row] = []
+        draws: list[tuple[Sequence, int]] = []
+        spare = self._backend.batch_size - len(plan.rows)
+        for (sequence, at), row in zip(plan.draws, plan.rows, strict=True):
+            assert plan.rows[at] is row
+            draws.append((sequence, len(rows)))
+            rows.append(row)
+            draft = sequence.draft
+            if len(draft) > min(spare, self.free_cells - len(plan.rows)):
+                sequence.draft = draft = ()
+            spare -= len(draft)
+            for number, token in enumerate(draft, start=row.position + 1):
+                rows.append(Row(token, number, row.sequence, True))
+        plan.rows, plan.draws = rows, draws
+
     def _prefill_order(self) -> list[Sequence]:
         """Prompts under way, the one with the least left first: it starts to answer soonest."""
         prefilling = [sequence for sequence in self.running if sequence.is_prefilling]
-        return sorted(prefilling, key=lambda sequence: sequence.remaining)
-
-    def _make_room(self) -> None:
-        """See to it that each running stream has a cell for its next token."""
-        while self._backend.num_cells - self.used_cells < len(self.running):
-            if not self.preempt_youngest():
-                return
+        if len(prefilling) < 2:
+            return prefilling
+        now = self.step
+        return sorted(
+            prefilling,
+            key=lambda s: s.remaining - self._tuning.prefill_ageing * (now - s.admitted_step),
+        )
 
     def _admit(self) -> None:
-        while self.waiting and len(self.running) < self._max_running and self._free_slots:
-            sequence = self.waiting[0]
-            promised = sum(other.remaining for other in self.running)
-            free = self._backend.num_cells - self.used_cells - promised
-            reserve = GROWTH_RESERVE if self.running else 0
-            if sequence.remaining + reserve > free:
+        if not self.waiting or len(self.running) >= self._max_running:
+            return
+        for sequence in self.waiting.in_order(step=self.step):
+            if len(self.running) >= self._max_running:
                 return
-            self.waiting.popleft()
-            sequence.slot = self._free_slots.pop()
-            sequence.phase = Phase.RUNNING
-            self.running.append(sequence)
+            if self.running and not self._may_join(sequence):
+                if (
+                    self.step - sequence.arrived_step > self._tuning.group_patience
+                    or sequence.is_exclusive
+                ):
+                    return
+                continue
+            if self.running and self._is_worth_waiting(sequence):
+                continue
+            if not self._try_admit(sequence):
+                return
+
+    def _may_join(self, sequence: Sequence) -> bool:
+        """Whether a request may run beside those that do."""
+        first = self.running[0]
+        if sequence.is_exclusive or first.is_exclusive:
+            return False
+        return sequence.group == first.group
+
+    def _is_worth_waiting(self, sequence: Sequence) -> bool:
+        """Whether another request is computing a longer common beginning than there is now."""
+        limit = len(sequence.tokens) - 1
+        best = 0
+        for other in self.running:
+            if other.remaining < 2 or other.group != sequence.group:
+                continue
+            pair = (sequence.key, other.key)
+            common = self._common.get(pair)
+            if common is None:
+                common = common_prefix(other.tokens, sequence.tokens, 0, limit)
+                self._common[pair] = common
+            if common > other.computed:
+                best = max(best, common)
+        if best < self._tuning.min_common or not self._backend.can_share:
+            return False
+        return best >= self._match(sequence).length + self._tuning.min_common
+
+    def _match(self, sequence: Sequence) -> Match:
+        limit = len(sequence.tokens) - 1
+        find = self.tree.match if self._backend.can_share else self.tree.match_whole
+        return find(sequence.tokens, limit=limit, group=sequence.group)
+
+    def _try_admit(self, sequence: Sequence) -> bool:
+        if sequence.is_exclusive:
+            while self._finished:
+                self._release(self._finished.popitem()[0])
+            self._backend.clear()
+        match = self._match(sequence)
+        promised = sum(other.remaining for other in self.running)
+        available = self._backend.num_cells - self.tree.active - promised
+        reserve = self._tuning.growth_reserve if self.running else 0
+        # Cells of finished requests count as free, but not those that this one would share.
+        if len(sequence.tokens) + reserve > available + self.tree.active_length(match):
+            return False
+        slot = self._take_slot(match)
+        if slot is None:
+            return False
+        self.waiting.admitted(sequence)
+        sequence.phase = Phase.RUNNING
+        sequence.slot = slot
+        sequence.admitted_step = self.step
+        self.running.append(sequence)
+        self._begin(sequence, self._match(sequence))
+        return True
+
+    def _begin(self, sequence: Sequence, match: Match) -> None:
+        """Let an admitted request share or restore what is computed of it."""
+        slot, length = sequence.slot, match.length
+        if length:
+            source = match.slot if self._backend.can_share else self.tree.slot_ending_at(match)
+            if source in self._finished:
+                self._finished.move_to_end(source)
+            self._backend.copy(source, slot, length)
+        self.tree.attach(slot, match)
+        if not sequence.is_exclusive:
+            length = self._restore(sequence, length)
+        sequence.computed = length
+        if not sequence.cached and len(sequence.tokens) == sequence.num_prompt:
+            sequence.cached = length
+
+    def _restore(self, sequence: Sequence, shared: int) -> int:
+        """Put a saved state into a slot where that is longer than what it shares."""
+        saved = self.states.match(
+            sequence.tokens,
+            limit=len(sequence.tokens) - 1,
+            group=sequence.group,
+            whole=not self._backend.can_share,
+        )
+        if saved is None or saved.length < shared + self._tuning.min_saved:
+            return shared
+        slot = sequence.slot
+        promised = sum(other.remaining for other in self.running if other is not sequence)
+        room = self._backend.num_cells - self.tree.active - promised
+        if len(saved.tokens) > room or not self._make_room(len(saved.tokens)):
+            return shared
+        self._backend.remove(slot, 0)
+        self.tree.cut(slot, 0)
+        if not self._backend.restore(slot, saved.state):
+            self._backend.remove(slot, 0)
+            return 0
+        if saved.length < len(saved.tokens):
+            self._backend.remove(slot, saved.length)
+        self.tree.extend(slot, saved.tokens[: saved.length])
+        return saved.length
+
+    def _take_slot(self, match: Match) -> int | None:
+        """A free slot, if need be that of a finished request, if possible not the matching one."""
+        if not self._free_slots:
+            kept = match.slot if match.length else -1
+            victims = [slot for slot in self._finished if slot != kept] or list(self._finished)
+            if not victims:
+                return None
+            self._evict(victims[0])
+        return self._free_slots.pop()
+
+    def _make_room(self, cells: int) -> bool:
+        """Evict finished requests until so many cells are free; False where that is not enough."""
+        while self.free_cells < cells:
+            if not self._finished:
+                return False
+            self._evict(next(iter(self._finished)))
+        return True
+
+    def _evict(self, slot: int) -> None:
+        group = self._finished.pop(slot)
+        self._save(slot, group)
+        self._release(slot)
+
+    def _save(self, slot: int, group: str) -> None:
+        if self.states.is_off or self.tree.own_cells(slot) < self._tuning.min_saved:
+            return
+        tokens = self.tree.tokens(slot)
+        if self.states.covers(tokens, group):
+            return
+        state = self._backend.save(slot)
+        if state is not None:
+            self.states.add(tokens, state, group)
 
     def _preempt(self, sequence: Sequence) -> None:
-        self._release(sequence)
-        sequence.phase = Phase.WAITING
-        self.waiting.appendleft(sequence)
+        """Put a running request back; its cells can be evicted, or shared by itself again."""
+        self.preemptions += 1
+        self._retire(sequence, reset=False)
+        self._put_back(sequence)
 
-    def _release(self, sequence: Sequence) -> None:
-        self._backend.remove(sequence.slot, 0)
-        self.used_cells -= sequence.computed
-        self._free_slots.append(sequence.slot)
-        self.running.remove(sequence)
+    def _put_back(self, sequence: Sequence) -> None:
+        if sequence in self.running:
+            self.running.remove(sequence)
+        sequence.phase = Phase.WAITING
         sequence.computed = 0
         sequence.slot = -1
+        sequence.draft = ()
+        self.waiting.put_back(sequence)
+
+    def _retire(self, sequence: Sequence, *, reset: bool = True) -> None:
+        """End the run of a request and keep its cells, as far as they may be of use."""
+        slot = sequence.slot
+        self.running.remove(sequence)
+        self._common = {
+            pair: common for pair, common in self._common.items() if sequence.key not in pair
+        }
+        self.tree.retire(slot)
+        if self.tree.is_useless(slot) or sequence.is_exclusive:
+            self._release(slot)
+        else:
+            self._finished[slot] = sequence.group
+        if reset:
+            sequence.computed = 0
+            sequence.slot = -1
+
+    def _release(self, slot: int) -> None:
+        self._backend.remove(slot, 0)
+        self.tree.release(slot)
+        self._free_slots.append(slot)

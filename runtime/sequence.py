@@ -25,21 +25,35 @@ class Sequence:
         key: the number by which the other side of the process boundary knows it.
         tokens: prompt, then what was drawn. The last one is not computed yet while it runs.
         num_prompt: how many of `tokens` are the prompt.
-        limit: positions that it may take at most.
+        sampling: how its tokens are drawn.
+        priority: lower goes first.
+        client: whose it is, for fairness; requests without one share one queue.
+        group: what its cells may be shared within, and a batch may hold: its adapters.
+        is_exclusive: whether it runs alone, on empty cells.
+        order: its place in the queue, set by the scheduler.
         computed: how many of `tokens` are in cells.
         slot: the backend's number of it, -1 while it has none.
+        cached: of the prompt, how many tokens were in cells already.
+        draft: guessed tokens after the last one, which the next step checks.
         work: whatever the engine hangs on to it; the scheduler never looks.
     """
 
     key: int
     tokens: list[int]
     num_prompt: int
-    limit: int
     sampling: SamplingParams = field(default_factory=SamplingParams)
+    priority: int = 0
+    client: str = ""
+    group: str = ""
+    is_exclusive: bool = False
     phase: Phase = Phase.WAITING
+    order: tuple[float, int] = (0.0, 0)
     computed: int = 0
     slot: int = -1
     cached: int = 0
+    arrived_step: int = 0
+    admitted_step: int = 0
+    draft: tuple[int, ...] = ()
     work: Any = None
 
     @property

@@ -1,0 +1,45 @@
+"""How many prompt tokens a step may compute beside running streams, from measured step times. Pure.
+
+A prompt chunk makes the step longer and so opens a gap in every stream. The chunk is chosen such
+that the gap stays near `GAP` times the streams' usual one, or `SHORT_NS` where that is longer:
+nobody notices it, and tiny chunks compute slowly.
+"""
+
+from __future__ import annotations
+
+GAP = 2.0
+SHORT_NS = 60_000_000
+# Fewer rows than this do not fill the fast kernels.
+MIN_ROWS = 16
+FIRST_ROWS = 64
+_WEIGHT = 0.3
+
+
+class Pace:
+    """Running estimates of what a step of streams and a row of a prompt take."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._stream_step_ns = 0.0
+        self._prefill_row_ns = 0.0
+
+    @property
+    def prefill_rows(self) -> int:
+        """The most prompt tokens beside streams in the next step."""
+        if self._prefill_row_ns <= 0:
+            return min(FIRST_ROWS, self._batch_size)
+        extra = max((GAP - 1) * self._stream_step_ns, SHORT_NS - self._stream_step_ns)
+        return max(MIN_ROWS, min(self._batch_size, int(extra / self._prefill_row_ns)))
+
+    def note(self, step_ns: int, *, streams: int, rows: int) -> None:
+        """A step took so long for `rows` rows, `streams` of them one per stream."""
+        prefill = rows - streams
+        if prefill <= 0:
+            self._stream_step_ns = _mean(self._stream_step_ns, step_ns)
+        elif prefill >= MIN_ROWS // 2:
+            rest = step_ns - (self._stream_step_ns if streams else 0)
+            self._prefill_row_ns = _mean(self._prefill_row_ns, max(rest, 1) / prefill)
+
+
+def _mean(old: float, new: float) -> float:
+    return new if old <= 0 else (1 - _WEIGHT) * old + _WEIGHT * new
