@@ -83,8 +83,7 @@ MODIFIED = "dev.pannier.modified"
 MODELFILE_DIGEST = "dev.pannier.modelfile.digest"
 VERSION = "dev.pannier.version"
 # Ours: the manifest that a converted artifact was made from, and blobs that only it names.
-ORIGIN_MANIFEST = "application/vnd.dev.pannier.origin.manifest.v1+json"
-ORIGIN_BLOB = "application/vnd.dev.pannier.origin.blob.v1"
+ORIGIN = "application/vnd.dev.pannier.origin.v1"
 # Ours: children of an index.
 QUANTIZATION = "dev.pannier.quantization"
 WEIGHTS_SIZE = "dev.pannier.size"

@@ -6,7 +6,7 @@ progress goes to `on_event`. Building a model is `pannier.pkgmgr.modelfile.build
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,8 +19,9 @@ from .dialects.base import MAX_SMALL_BLOB
 from .digest import Digest
 from .errors import InvalidManifest, ManifestError, UnknownDialect
 from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from .mediatypes import REF_NAME
 from .modelspec import ModelSpec, Role
-from .reference import Reference
+from .reference import Reference, is_tag
 from .store.index import Entry
 from .store.store import Store
 from .transfer.events import OnEvent, ignore
@@ -97,8 +98,17 @@ def push(
     *,
     settings: Settings,
     on_event: OnEvent = ignore,
+    root: Descriptor | None = None,
 ) -> Descriptor:
     """Copy a stored model and what hangs on it to a registry, under `destination` or its own name.
+
+    Args:
+        store: holds the model.
+        reference: its name there.
+        destination: the name in the registry; None for the same one.
+        settings: of the user.
+        on_event: told of the transfer.
+        root: a stored manifest that is sent in the named one's place (another dialect of it).
 
     Raises:
         ModelNotFound: where the store has no such model.
@@ -106,12 +116,14 @@ def push(
     """
     from .transfer.copy import copy
 
-    root = store.find(reference).descriptor
+    root = root or store.find(reference).descriptor
     target = destination or reference
     target.require_registry_name()
     with ExitStack() as closing:
         registry = _open(closing, target, settings)
         copy(store, registry, root, on_event=on_event)
+        for child, tag in _tagged_children(store.manifest(root.digest)):
+            registry.tag(child, target.with_tag(tag))
         registry.tag(root, target)
         attachments.copy_all(store, registry, target, attachments.in_store(store, root.digest))
     return root
@@ -238,6 +250,14 @@ def remove(store: Store, references: Sequence[Reference]) -> Removed:
     for reference in found:
         attachments.remove_name(store, reference)
     return Removed(tuple(found), store.collect(grace_s=0).size)
+
+
+def _tagged_children(content: Manifest | Index) -> Iterator[tuple[Descriptor, str]]:
+    """The children of an index that have tags of their own, for clients that know no index."""
+    for child in content.manifests if isinstance(content, Index) else ():
+        tag = child.annotations.get(REF_NAME, "")
+        if is_tag(tag):
+            yield child, tag
 
 
 def _open(closing: ExitStack, reference: Reference, settings: Settings) -> RegistryRepository:

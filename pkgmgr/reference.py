@@ -146,6 +146,11 @@ class Reference:
         return f"{self.host}/{self.repository}{self._suffix()}"
 
 
+def is_tag(text: str) -> bool:
+    """Whether a text is a tag by the distribution-spec's grammar."""
+    return text.isascii() and _TAG.fullmatch(text) is not None
+
+
 def _without_scheme(text: str) -> str:
     for scheme in _SCHEMES:
         if text.startswith(scheme):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ..descriptor import Descriptor
 from ..digest import Digest
@@ -42,6 +42,8 @@ class ModelDraft:
         spdx: the weights' licence as an SPDX expression, None if unknown.
         created: RFC 3339 time that is to stand in the artifact; None for none.
         annotations: for the manifest (provenance), where the dialect has a place for them.
+        origin: what a converted artifact keeps of the one that it was made from, so that
+            converting back restores it: the manifest, and blobs that only that manifest names.
     """
 
     files: tuple[DraftFile, ...]
@@ -57,6 +59,7 @@ class ModelDraft:
     spdx: str | None = None
     created: str | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    origin: tuple[DraftFile, ...] = ()
 
     def select(self, role: Role) -> tuple[DraftFile, ...]:
         """The files of one role, in order."""
@@ -102,3 +105,11 @@ class Dialect(Protocol):
         Raises:
             UnknownDialect: where it contradicts itself or lacks what a model needs.
         """
+
+
+@runtime_checkable
+class WritableDialect(Dialect, Protocol):
+    """A dialect that models can be written in as well."""
+
+    def compose(self, draft: ModelDraft) -> Composition:
+        """Write a model. Pure; equal drafts give equal bytes."""

@@ -6,6 +6,7 @@ order; v0.2 goes by `org.cncf.model.filepath`. It has no parameters but a contex
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -14,9 +15,9 @@ from ..descriptor import Descriptor
 from ..errors import UnknownDialect
 from ..manifest import Manifest
 from ..modelspec import ModelSpec, Part, Role
-from . import layers
-from .base import OpenBlob
-from .shards import LICENSE_NAMES, in_shard_order, safe_filename
+from . import gojson, layers
+from .base import Composition, ModelDraft, OpenBlob
+from .shards import LICENSE_NAMES, canonical_names, in_shard_order, safe_filename
 
 name = "docker"
 
@@ -25,9 +26,9 @@ _ROLES = {
     mt.DMR_MMPROJ: Role.PROJECTOR,
     mt.DMR_JINJA: Role.JINJA_TEMPLATE,
     mt.DMR_LICENSE: Role.LICENSE,
-    mt.ORIGIN_MANIFEST: Role.ORIGIN,
-    mt.ORIGIN_BLOB: Role.ORIGIN,
+    mt.ORIGIN: Role.ORIGIN,
 }
+_TYPES = {Role.WEIGHTS: mt.DMR_GGUF, Role.PROJECTOR: mt.DMR_MMPROJ}
 
 
 def matches(manifest: Manifest) -> bool:
@@ -64,6 +65,92 @@ def read(manifest: Manifest, open_blob: OpenBlob) -> ModelSpec:
         context_size=size,
         details=MappingProxyType(_details(config)),
     )
+
+
+def compose(draft: ModelDraft) -> Composition:
+    """Write a v0.1 model. Equal drafts give equal bytes."""
+    blobs: list[tuple[Descriptor, bytes]] = []
+    described = [
+        Descriptor(_TYPES[file.role], file.digest, file.size, {mt.CNCF_FILEPATH: path})
+        for file, path in canonical_names(draft)
+        if file.role in _TYPES
+    ]
+    for media_type, path, text in _texts(draft):
+        data = text.encode()
+        descriptor = layers.describe(media_type, data, {mt.CNCF_FILEPATH: path})
+        described.append(descriptor)
+        blobs.append((descriptor, data))
+    described += [Descriptor(mt.ORIGIN, item.digest, item.size) for item in draft.origin]
+    config = gojson.dumps(_config(draft, described)).encode()
+    config_descriptor = layers.describe(mt.DMR_CONFIG, config, {})
+    blobs.append((config_descriptor, config))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": mt.OCI_MANIFEST,
+        "config": _in_order(config_descriptor),
+        "layers": [_in_order(item) for item in described],
+    }
+    raw = gojson.dumps(manifest).encode()
+    return Composition(raw, mt.OCI_MANIFEST, tuple(blobs), tuple(_dropped(draft)))
+
+
+def _texts(draft: ModelDraft) -> Iterator[tuple[str, str, str]]:
+    if draft.jinja_template is not None:
+        yield mt.DMR_JINJA, "chat_template.jinja", draft.jinja_template
+    for number, text in enumerate(draft.licenses, 1):
+        yield mt.DMR_LICENSE, "LICENSE" if number == 1 else f"LICENSE-{number}", text
+
+
+def _config(draft: ModelDraft, described: list[Descriptor]) -> dict[str, Any]:
+    size = sum(file.size for file in draft.select(Role.WEIGHTS))
+    context = draft.params.get("num_ctx")
+    model = {
+        "format": draft.details.get("format", "gguf"),
+        "quantization": draft.details.get("quantization_level"),
+        "parameters": draft.details.get("parameter_size"),
+        "architecture": draft.details.get("family"),
+        "size": _human_size(size),
+        "context_size": context if isinstance(context, int) and context > 0 else None,
+    }
+    return {
+        "config": {key: value for key, value in model.items() if value is not None},
+        "descriptor": {"created": draft.created} if draft.created else {},
+        "rootfs": {"type": "rootfs", "diff_ids": [str(item.digest) for item in described]},
+    }
+
+
+def _dropped(draft: ModelDraft) -> Iterator[str]:
+    for role, what in ((Role.ADAPTER, "adapter"), (Role.DRAFT, "draft model")):
+        if draft.select(role):
+            yield f"the {what}: Docker Model Runner has none"
+    for what, value in (
+        ("the Go template", draft.template),
+        ("the system prompt", draft.system),
+        ("the example messages", draft.messages),
+    ):
+        if value:
+            yield f"{what}: Docker Model Runner has no place for it"
+    names = sorted(set(draft.params) - {"num_ctx"}) + sorted(draft.settings)
+    if names:
+        yield f"{', '.join(names)}: of parameters only num_ctx has a place"
+
+
+def _in_order(descriptor: Descriptor) -> dict[str, Any]:
+    """Members in the order in which its Go struct has them."""
+    out: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size,
+        "digest": str(descriptor.digest),
+    }
+    return out | ({"annotations": dict(descriptor.annotations)} if descriptor.annotations else {})
+
+
+def _human_size(size: int) -> str:
+    number, units = float(size), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while number >= 1024 and len(units) > 1:
+        number /= 1024
+        units.pop(0)
+    return f"{number:.2f}{units[0]}"
 
 
 def _part(layer: Descriptor) -> Part:

@@ -19,16 +19,11 @@ from ..manifest import Manifest
 from ..modelspec import ModelSpec, Part, Role
 from . import gojson, layers
 from .base import Composition, ModelDraft, OpenBlob
-from .shards import LICENSE_NAMES, in_shard_order, safe_filename
+from .shards import LICENSE_NAMES, canonical_names, in_shard_order, safe_filename
 
 name = "modelpack"
 
 _WEIGHT_ROLES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER, Role.DRAFT})
-_FILE_NAMES = {
-    Role.PROJECTOR: "mmproj.gguf",
-    Role.ADAPTER: "adapter.gguf",
-    Role.DRAFT: "draft.gguf",
-}
 
 
 def matches(manifest: Manifest) -> bool:
@@ -53,12 +48,17 @@ def compose(draft: ModelDraft) -> Composition:
     blobs: list[tuple[Descriptor, bytes]] = []
     described = [
         Descriptor(mt.CNCF_WEIGHT_RAW, file.digest, file.size, _annotations(file.role, path))
-        for file, path in _file_names(draft)
+        for file, path in canonical_names(draft)
     ]
     for media_type, role, path, data in _small_layers(draft):
         descriptor = layers.describe(media_type, data, _annotations(role, path))
         described.append(descriptor)
         blobs.append((descriptor, data))
+    described += [
+        Descriptor(mt.CNCF_DOC_RAW, item.digest, item.size, _annotations(Role.ORIGIN, path))
+        for item in draft.origin
+        for path in [f".pannier/origin/{item.digest.hex}"]
+    ]
     config = _compact(_config(draft, described))
     config_descriptor = layers.describe(mt.CNCF_CONFIG, config, {})
     blobs.append((config_descriptor, config))
@@ -168,17 +168,6 @@ def _plain(spec: ModelSpec, role: Role) -> list[Part]:
 
 def _annotations(role: Role, path: str) -> dict[str, str]:
     return {mt.ROLE: role.value, mt.CNCF_FILEPATH: path}
-
-
-def _file_names(draft: ModelDraft) -> Iterator[tuple[Any, str]]:
-    """Canonical names: what a file was called on somebody's disk is not part of the model."""
-    weights = draft.select(Role.WEIGHTS)
-    for number, file in enumerate(weights, 1):
-        one = len(weights) == 1
-        yield file, "model.gguf" if one else f"model-{number:05d}-of-{len(weights):05d}.gguf"
-    for role, first in _FILE_NAMES.items():
-        for number, file in enumerate(draft.select(role), 1):
-            yield file, first if number == 1 else first.replace(".", f"-{number}.")
 
 
 def _small_layers(draft: ModelDraft) -> Iterator[tuple[str, Role, str, bytes]]:

@@ -6,14 +6,20 @@ Shards are named `NAME-00001-of-0000N.gguf` (llama.cpp, llama_split_path).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..errors import UnknownDialect
-from ..modelspec import Part
+from ..modelspec import Part, Role
+from .base import DraftFile, ModelDraft
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
 _DRIVE = re.compile(r"[A-Za-z]:")
 MAX_NAME = 255
+_FILE_NAMES = {
+    Role.PROJECTOR: "mmproj.gguf",
+    Role.ADAPTER: "adapter.gguf",
+    Role.DRAFT: "draft.gguf",
+}
 LICENSE_NAMES = ("license", "licence", "copying")
 
 
@@ -21,6 +27,20 @@ def shard_of(filename: str) -> tuple[str, int, int] | None:
     """(stem, number from 1, count) of a shard's file name; None for any other name."""
     match = _SHARD.fullmatch(filename)
     return (match["stem"], int(match["number"]), int(match["count"])) if match else None
+
+
+def canonical_names(draft: ModelDraft) -> Iterator[tuple[DraftFile, str]]:
+    """The files of a draft with the names that they get in artifacts.
+
+    What a file was called on somebody's disk is not part of the model.
+    """
+    weights = draft.select(Role.WEIGHTS)
+    for number, file in enumerate(weights, 1):
+        one = len(weights) == 1
+        yield file, "model.gguf" if one else f"model-{number:05d}-of-{len(weights):05d}.gguf"
+    for role, first in _FILE_NAMES.items():
+        for number, file in enumerate(draft.select(role), 1):
+            yield file, first if number == 1 else first.replace(".", f"-{number}.")
 
 
 def safe_filename(text: str | None) -> str | None:
