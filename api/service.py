@@ -39,6 +39,8 @@ class Call:
         think: whether and how much to think.
         logprobs: None for none; else how many likely tokens to name beside each drawn one.
         logit_bias: token id → value added to its logit.
+        format: what the answer must be: "json" for any object, a JSON schema, None for any text.
+        tool_choice: "auto", "none", "required", or the name of the one tool to call.
     """
 
     model: str
@@ -49,6 +51,8 @@ class Call:
     think: Think = None
     logprobs: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
+    format: str | Mapping[str, Any] | None = None
+    tool_choice: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,8 @@ class Service:
             _require(model, "vision")
         if chat.tools:
             _require(model, "tools")
-        return model.prompts.chat(chat.messages, tools=chat.tools, think=call.think)
+        tools = () if call.tool_choice == "none" else chat.tools
+        return model.prompts.chat(chat.messages, tools=tools, think=call.think)
 
     def completion_prompt(
         self, model: StoredModel, call: Call, completion: Completion
@@ -191,6 +196,10 @@ class Service:
         want_context: bool = False,
     ) -> Answer:
         began_ns = time.monotonic_ns()
+        if call.format is not None:
+            raise UnsupportedRequest("structured output is not supported")
+        if call.tool_choice not in ("auto", "none"):
+            raise UnsupportedRequest("a forced tool call is not supported")
         options = split_options(model.spec.params, call.options)
         request = GenerationRequest(
             prompt=prompt.segments,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from flask import Response, request
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 # Between two signs of life on an event stream; proxies commonly cut after 60 s of silence.
 PING_S = 15.0
 PING = b": ping\n\n"
+
+# How long each of several answers is listened to in turn.
+_TURN_S = 0.005
 
 # An item is one JSON object; with a name it is an event of that name; None is a sign of life.
 Item = Mapping[str, Any] | tuple[str, Mapping[str, Any]] | None
@@ -125,3 +129,25 @@ def ticking(answer: Answer) -> Iterator[Piece | None]:
         yield piece
         if piece is not None and piece.finish is not None:
             return
+
+
+def merged(answers: Sequence[Answer]) -> Iterator[tuple[int, Piece] | None]:
+    """The pieces of several answers as they come, each with its answer's number."""
+    if len(answers) == 1:
+        for piece in ticking(answers[0]):
+            yield None if piece is None else (0, piece)
+        return
+    running = dict(enumerate(answers))
+    heard = time.monotonic()
+    while running:
+        for number, answer in tuple(running.items()):
+            piece = answer.next(_TURN_S)
+            if piece is None:
+                continue
+            heard = time.monotonic()
+            yield number, piece
+            if piece.finish is not None:
+                del running[number]
+        if time.monotonic() > heard + PING_S:
+            heard = time.monotonic()
+            yield None

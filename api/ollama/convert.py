@@ -88,6 +88,24 @@ def think_of(value: bool | str | None) -> Think:
     return cast(Think, value)  # one of _THINK
 
 
+def format_of(value: Any) -> str | dict[str, Any] | None:
+    """What the answer must be; an empty text is no wish.
+
+    Raises:
+        RequestError: in Ollama's words.
+    """
+    if value in (None, ""):
+        return None
+    if value == "json" or isinstance(value, dict):
+        return cast("str | dict[str, Any]", value)
+    shown = json.dumps(value, ensure_ascii=False)[:200]
+    raise RequestError(
+        400,
+        f'invalid format: {shown}; expected "json" or a valid JSON Schema object',
+        param="format",
+    )
+
+
 def call_of(body: ChatRequest | GenerateRequest) -> Call:
     """What is common to both ways to ask."""
     if not 0 <= body.top_logprobs <= 20:
@@ -100,6 +118,7 @@ def call_of(body: ChatRequest | GenerateRequest) -> Call:
         shift=body.shift,
         logprobs=body.top_logprobs if body.logprobs else None,
         think=think_of(body.think),
+        format=format_of(body.format),
     )
 
 

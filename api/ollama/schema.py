@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from ..wire import Wire
 
 # Ollama's `format`: "json", or a JSON schema. Its `keep_alive`: a number or a Go duration.
-Format = str | dict[str, Any]
+Format = Any
 KeepAlive = Any
 
 
@@ -28,7 +28,7 @@ class _Named(Wire):
 class _Inference(Wire):
     model: str = ""
     stream: bool = True
-    format: Format | None = None
+    format: Format = None
     keep_alive: KeepAlive = None
     options: dict[str, Any] = Field(default_factory=dict)
     think: bool | str | None = None

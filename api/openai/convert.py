@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json
@@ -16,7 +17,7 @@ from pannier.runtime.request import FinishReason, Usage
 
 from ..answer import Piece
 from ..errors import RequestError
-from ..service import Call, Chat
+from ..service import Call, Chat, Completion
 from . import schema
 
 _DATA_URL = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp))?;base64,(.*)", re.DOTALL)
@@ -96,7 +97,102 @@ def call_of(body: schema.ChatRequest, *, keep_alive_s: float | None) -> Call:
         options=options_of(body),
         keep_alive_s=keep_alive_s,
         think=think_of(body),
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+        format=format_of(body.response_format),
+        tool_choice=tool_choice_of(body),
+        logit_bias=logit_bias_of(body.logit_bias),
     )
+
+
+def format_of(form: schema.ResponseFormat | None) -> str | Mapping[str, Any] | None:
+    """What the answer must be."""
+    if form is None or form.type == "text":
+        return None
+    if form.type == "json_object":
+        return "json"
+    if form.json_schema is None or form.json_schema.schema_ is None:
+        raise RequestError(400, "json_schema.schema is missing", param="response_format")
+    return form.json_schema.schema_
+
+
+def tool_choice_of(body: schema.ChatRequest) -> str:
+    """Which tools may or must be called: `Call.tool_choice`.
+
+    Raises:
+        RequestError: for anything else than auto, none, required or a function that is offered.
+    """
+    choice = body.tool_choice
+    if choice is None:
+        return "auto"
+    if isinstance(choice, str):
+        if choice in ("auto", "none") or (choice == "required" and body.tools):
+            return choice
+        raise RequestError(400, f"invalid tool_choice {choice[:40]!r}", param="tool_choice")
+    function = choice.get("function")
+    name = function.get("name") if isinstance(function, dict) else choice.get("name")
+    offered = [tool.get("function", {}).get("name") for tool in body.tools]
+    if not isinstance(name, str) or name not in offered:
+        raise RequestError(400, "tool_choice names no tool of this request", param="tool_choice")
+    return name
+
+
+def completion_call_of(body: schema.CompletionRequest, *, keep_alive_s: float | None) -> Call:
+    """What is not the prompt itself."""
+    return Call(
+        model=body.model,
+        options=options_of(body),
+        keep_alive_s=keep_alive_s,
+        logprobs=body.logprobs,
+        logit_bias=logit_bias_of(body.logit_bias),
+    )
+
+
+def prompts_of(body: schema.CompletionRequest) -> list[Completion]:
+    """Every prompt of a request: texts or token ids go to the model as they are.
+
+    A prompt with a `suffix` is put into the model's own form for filling gaps.
+    """
+    prompt = body.prompt
+    if isinstance(prompt, str):
+        return [Completion(prompt, suffix=body.suffix, raw=not body.suffix)]
+    if body.suffix:
+        raise RequestError(400, "suffix needs a prompt that is one string", param="suffix")
+    if all(isinstance(item, int) for item in prompt):
+        items: list[Any] = [prompt]
+    else:
+        items = list(prompt)
+    if not prompt:
+        raise RequestError(400, "prompt is empty", param="prompt")
+    return [
+        Completion(item, raw=True)
+        if isinstance(item, str)
+        else Completion("", raw=True, context=tuple(item))
+        for item in items
+    ]
+
+
+def seeded(call: Call, number: int) -> Call:
+    """The call for the choice of that number: a seed that is given gives each choice its own."""
+    seed = call.options.get("seed")
+    if not number or not isinstance(seed, int) or seed < 0:
+        return call
+    return replace(call, options={**call.options, "seed": seed + number})
+
+
+def logit_bias_of(bias: Mapping[str, float] | None) -> dict[int, float]:
+    """Token id → bias between -100, which forbids a token, and 100, which forces it.
+
+    Raises:
+        RequestError: where a key is no token id or a value is out of range.
+    """
+    values: dict[int, float] = {}
+    for key, value in (bias or {}).items():
+        if not (key.isascii() and key.isdigit() and len(key) < 10 and -100 <= value <= 100):
+            raise RequestError(
+                400, "logit_bias maps token ids to numbers from -100 to 100", param="logit_bias"
+            )
+        values[int(key)] = value
+    return values
 
 
 def _messages(item: schema.Message) -> list[Message]:

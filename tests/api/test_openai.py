@@ -8,7 +8,7 @@ from support.scripted import ScriptedRuntime, words
 from support.web import Reply, WebClient
 
 from pannier.runtime.errors import RunnerDied
-from pannier.runtime.request import Delta, FinishReason
+from pannier.runtime.request import Delta, FinishReason, TokenLogprob
 
 HELLO = [{"role": "user", "content": "Hi"}]
 PATH = "/v1/chat/completions"
@@ -157,3 +157,48 @@ def test_a_failure_in_mid_stream_is_an_error_event(
     *_, last = events(post(client, PATH, model="tiny", messages=HELLO, stream=True))
     assert last["error"]["message"] == "the runner of tiny died"
     assert last["error"]["type"] == "api_error"
+
+
+def test_several_choices_each_with_its_seed(client: WebClient, runtime: ScriptedRuntime) -> None:
+    answer = post(client, PATH, model="tiny", messages=HELLO, n=3, seed=5).json
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert [request.sampling.seed for request in runtime.requests] == [5, 6, 7]
+    assert answer["usage"]["completion_tokens"] == 9
+    assert answer["usage"]["prompt_tokens"] == 7
+
+
+def test_several_choices_stream_side_by_side(client: WebClient) -> None:
+    chunks = events(post(client, PATH, model="tiny", messages=HELLO, n=2, stream=True))
+    for number in (0, 1):
+        own = [c["choices"][0] for c in chunks if c["choices"][0]["index"] == number]
+        assert "".join(choice["delta"].get("content", "") for choice in own) == "Hello there!"
+        assert own[-1]["finish_reason"] == "stop"
+
+
+def test_log_probabilities_in_openais_shape(client: WebClient, runtime: ScriptedRuntime) -> None:
+    top = (TokenLogprob(b"Hi", -0.5), TokenLogprob(b"Yo", -1.5))
+    runtime.steps = [Delta("Hi", 1, logprobs=(TokenLogprob(b"Hi", -0.5, top),)), *words()]
+    answer = post(client, PATH, model="tiny", messages=HELLO, logprobs=True, top_logprobs=2).json
+    assert runtime.requests[-1].logprobs == 2
+    (token,) = answer["choices"][0]["logprobs"]["content"]
+    assert (token["token"], token["logprob"], token["bytes"]) == ("Hi", -0.5, [72, 105])
+    assert [item["token"] for item in token["top_logprobs"]] == ["Hi", "Yo"]
+
+
+def test_completions_take_lists_token_ids_echo_and_logprobs(
+    client: WebClient, runtime: ScriptedRuntime
+) -> None:
+    body = {"model": "tiny", "echo": True}
+    answer = client.post("/v1/completions", json={**body, "prompt": ["One", "Two"]}).json
+    assert [choice["text"] for choice in answer["choices"]] == [
+        "OneHello there!",
+        "TwoHello there!",
+    ]
+    answer = client.post("/v1/completions", json={**body, "prompt": [72, 105]}).json
+    assert answer["choices"][0]["text"] == "HiHello there!"
+    assert runtime.requests[-1].context == (72, 105)
+
+
+def test_logit_bias_reaches_the_sampler(client: WebClient, runtime: ScriptedRuntime) -> None:
+    post(client, PATH, model="tiny", messages=HELLO, logit_bias={"42": -100})
+    assert runtime.requests[-1].sampling.logit_bias == {42: -100}
