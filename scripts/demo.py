@@ -162,19 +162,17 @@ def running(
             command, env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            wait_until_ready(process, ready)
-            yield
-        except BaseException as error:
-            if not isinstance(error, KeyboardInterrupt):
+            if not becomes_ready(process, ready):
                 log.seek(0)
                 sys.stderr.write(log.read().decode("utf-8", "replace"))
-            raise
+                raise SystemExit(f"error: no answer from {ready}")
+            yield
         finally:
             stop(process)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
-    """Return when a server answers 200, or end the demo."""
+def becomes_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """Wait until a server answers 200; False where it ended, or the time was over."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -182,8 +180,8 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
         except OSError:
             time.sleep(0.05)
         else:
-            return
-    raise SystemExit(f"error: no answer from {url}")
+            return True
+    return False
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

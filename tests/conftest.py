@@ -1,9 +1,31 @@
+"""What the whole suite shares: options, and what is skipped where a program is missing."""
+
 from __future__ import annotations
 
+import importlib.util
+import shutil
+from collections.abc import Callable, Mapping
+
 import pytest
+
+# What a marked test needs, and whether it is here. CI fails where the first two are not.
+_NEEDS: Mapping[str, tuple[str, Callable[[], bool]]] = {
+    "registry": ("docker-registry", lambda: shutil.which("docker-registry") is not None),
+    "skopeo": ("skopeo", lambda: shutil.which("skopeo") is not None),
+    "engine": ("llama_cpp", lambda: importlib.util.find_spec("llama_cpp") is not None),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite the golden files and generated docs"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for marker, (what, is_here) in _NEEDS.items():
+        if not is_here():
+            skip = pytest.mark.skip(reason=f"{marker}: {what} is not installed")
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(skip)
