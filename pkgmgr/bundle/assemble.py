@@ -44,8 +44,10 @@ class _Local:
 class LocalFiles:
     """Files in which blocks are looked for by section; a context manager. One thread only."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
+    def __init__(self, paths: Sequence[Path], *, sections: Sections | None = None) -> None:
+        """`sections` are those of all the files, where their own headers may be damaged."""
         self._paths = paths
+        self._sections = sections
         self._files: list[_Local] = []
         self._close = ExitStack()
 
@@ -53,7 +55,8 @@ class LocalFiles:
         for path in self._paths:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             self._close.callback(os.close, fd)
-            bounds = {name: (begin, end) for name, begin, end in sections_of(path).bounds()}
+            sections = self._sections or sections_of(path)
+            bounds = {name: (begin, end) for name, begin, end in sections.bounds()}
             self._files.append(_Local(fd, bounds))
         return self
 

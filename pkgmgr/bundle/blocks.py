@@ -73,6 +73,22 @@ def find_index(source: Source, attached: Iterable[Attachment], digest: Digest) -
     return None
 
 
+def stored_index(store: Store, digest: Digest) -> BlockIndex | None:
+    """A block index of a blob that hangs on any model of a store."""
+    for entry in store.entries():
+        if entry.descriptor.artifact_type != INDEX_TYPE:
+            continue
+        try:
+            manifest = store.manifest(entry.descriptor.digest)
+            if isinstance(manifest, Manifest):
+                index = find_index(store, [Attachment(manifest)], digest)
+                if index is not None:
+                    return index
+        except PannierError:
+            continue
+    return None
+
+
 def wanted(store: Store, content: Manifest) -> tuple[Descriptor, ...]:
     """The blobs of a model that are worth a look: large, and not here."""
     large = (part for part in content.layers if part.size >= MIN_BLOB)

@@ -42,6 +42,7 @@ TOPICS = (
     Topic("pannier.pkgmgr.cli.transfer", ("push", "pull")),
     Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "inspect", "cp", "rm")),
     Topic("pannier.pkgmgr.cli.bundle", ("export", "import", "bundle")),
+    Topic("pannier.pkgmgr.cli.upkeep", ("verify", "prune", "df", "blocks")),
     Topic("pannier.pkgmgr.cli.login", ("login", "logout")),
     Topic("pannier.pkgmgr.cli.key", ("key",)),
     Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),
