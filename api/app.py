@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from . import ollama, openai
+from . import anthropic, ollama, openai
 from .errors import Failure, failure_of
 from .gateway import ClientGone
 from .guard import Guard, cors_headers
@@ -37,7 +37,7 @@ def create_app(
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     _guard_requests(app, guard or Guard())
-    surfaces = (ollama.surface(service), openai.surface(service))
+    surfaces = (ollama.surface(service), anthropic.surface(service), openai.surface(service))
     for surface in surfaces:
         app.register_blueprint(surface.blueprint)
     for blueprint in blueprints:

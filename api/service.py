@@ -163,6 +163,17 @@ class Service:
             examples=not completion.context,
         )
 
+    def count_tokens(self, model: StoredModel, prompt: ChatPrompt) -> int:
+        """How many tokens a prompt has; loads the model where needed.
+
+        Raises:
+            LoadError: where it cannot be loaded.
+        """
+        return sum(
+            len(self.runtime.tokenize(model.source, segment.text, special=segment.special))
+            for segment in prompt.segments
+        )
+
     def load(self, call: Call, verb: str, *, gone: Gone = never) -> LoadedModel:
         """Have a model in memory.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from flask import request
+from flask import Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import from_json
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -17,6 +17,8 @@ from .errors import RequestError
 
 # A dozen photographs as base64; multi-GB content goes to /api/blobs and /v2/, which stream.
 MAX_BODY_BYTES = 64 * 1024 * 1024
+
+IGNORED_HEADER = "X-Pannier-Ignored"
 
 _Schema = TypeVar("_Schema", bound="Wire")
 
@@ -54,6 +56,25 @@ class Wire(BaseModel):
         if isinstance(data, dict):
             return {key: value for key, value in data.items() if value is not None}
         return data
+
+
+class Open(Wire):
+    """A request that remembers the fields that it does not know, to name them in a warning."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Names of the fields that had no effect, sorted."""
+        return tuple(sorted(self.model_extra or ()))
+
+
+def warned(ignored: tuple[str, ...], response: Response) -> Response:
+    """Name the fields that had no effect; header values hold printable ASCII only."""
+    names = [name for name in ignored if name.isascii() and name.isidentifier()][:32]
+    if names:
+        response.headers[IGNORED_HEADER] = ", ".join(names)
+    return response
 
 
 def read_body(schema: type[_Schema], *, missing: str = "missing request body") -> _Schema:

@@ -11,10 +11,8 @@ from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 from ..errors import Failure, RequestError
 from ..library import Card
 from ..service import Service
-from ..wire import read_body
+from ..wire import read_body, warned
 from . import convert, schema, texts
-
-IGNORED_HEADER = "X-Pannier-Ignored"
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -46,14 +44,6 @@ def error_response(failure: Failure) -> Response:
     """An error as OpenAI says it."""
     response = jsonify(convert.error_body(failure.status, failure.message, failure.param))
     response.status_code = failure.status
-    return response
-
-
-def warned(ignored: tuple[str, ...], response: Response) -> Response:
-    """Name the fields that had no effect; header values hold printable ASCII only."""
-    names = [name for name in ignored if name.isascii() and name.isidentifier()][:32]
-    if names:
-        response.headers[IGNORED_HEADER] = ", ".join(names)
     return response
 
 

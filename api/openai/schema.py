@@ -8,20 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from ..wire import Wire
-
-
-class _Open(Wire):
-    """A request that remembers what it does not know."""
-
-    model_config = ConfigDict(extra="allow")
-
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Names of the fields that had no effect, sorted."""
-        return tuple(sorted(self.model_extra or ()))
+from ..wire import Open, Wire
 
 
 class FunctionCall(Wire):
@@ -93,7 +82,7 @@ class ResponseFormat(Wire):
     json_schema: JsonSchema | None = None
 
 
-class _Sampled(_Open):
+class _Sampled(Open):
     model: str = ""
     stream: bool = False
     stream_options: StreamOptions | None = None
