@@ -28,11 +28,8 @@ _MAX_TAGS = 16
 
 def get(surface: Surface, name: str, last: str) -> Response:
     """GET and HEAD of a manifest."""
-    descriptor, content = surface.source.manifest(name, last)
-    if ":" not in last and not accepts(request.headers.get("Accept", ""), descriptor.media_type):
-        text = f"the manifest is {descriptor.media_type}, which the request does not accept"
-        raise Problem(Code.MANIFEST_UNKNOWN, text)
-    return _answer(descriptor, content.raw, immutable=":" in last)
+    descriptor, raw = _found(surface, name, last)
+    return _answer(descriptor, raw, immutable=":" in last)
 
 
 def put(surface: Surface, name: str, last: str) -> Response:
@@ -62,6 +59,25 @@ def delete(surface: Surface, name: str, last: str) -> Response:
     """DELETE of a tag, or of a manifest by its digest."""
     surface.source.delete(name, last)
     return Response(status=202)
+
+
+def _found(surface: Surface, name: str, last: str) -> tuple[Descriptor, bytes]:
+    """What is stored, or for a client that cannot read that, what can be made of it."""
+    accept = request.headers.get("Accept", "")
+    try:
+        descriptor, content = surface.source.manifest(name, last)
+    except Problem:
+        made = surface.presenter.find(name, parse_digest(last)) if ":" in last else None
+        if made is None:
+            raise
+        return made
+    # By digest there is only one answer. Proxies ask by it with fewer types than they relay.
+    if ":" in last or accepts(accept, descriptor.media_type):
+        return descriptor, content.raw
+    if accepts(accept, mediatypes.DOCKER_MANIFEST):
+        return surface.presenter.present(name, content)
+    text = f"the manifest is {descriptor.media_type}, which the request does not accept"
+    raise Problem(Code.MANIFEST_UNKNOWN, text)
 
 
 def _answer(descriptor: Descriptor, raw: bytes, *, immutable: bool) -> Response:

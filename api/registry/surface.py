@@ -16,6 +16,7 @@ from .cache import Cache
 from .contents import Contents
 from .errors import Code, Problem
 from .names import Home
+from .present import Presenter
 from .source import Source
 from .uploads import Session, Uploads
 from .upstream import Upstream
@@ -57,6 +58,7 @@ class Surface:
         if options.upstream is not None:
             upstream = Upstream(options.home, options.upstream)
             self.source = _bridge(store, local, upstream, self.uploads, options.cache_size)
+        self.presenter = Presenter(store, self.source)
         self._counting = threading.Lock()
         self._counted = (float("-inf"), 0)
 

@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flask
 from support.http import running
+from support.registry import PASSWORD, USER
 
 from pannier.api.registry.routes import blueprint_of
 from pannier.api.registry.surface import Options, Surface
+from pannier.api.registry.upstream import parse_upstream
 from pannier.pkgmgr import mediatypes
+from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 
 
@@ -113,3 +117,25 @@ def serving(store: Store, options: Options | None = None) -> Iterator[Client]:
         with running(app) as server:
             host, port = server.bind_addr
             yield Client((host, port))
+
+
+@contextmanager
+def bridging(
+    tmp_path: Path,
+    upstream: str,
+    *,
+    cache_size: int | None = None,
+    home: str = "edge",
+    login: bool = False,
+) -> Iterator[tuple[Client, Store]]:
+    folder = tmp_path / home
+    store = Store.open(folder)
+    environ = {"HOME": str(folder)}
+    if login:
+        config = {"auths": {upstream.partition("/")[0]: {"username": USER, "password": PASSWORD}}}
+        (folder / ".docker").mkdir()
+        (folder / ".docker" / "config.json").write_text(json.dumps(config))
+    settings = Settings(folder, environ)
+    options = Options(home=parse_upstream(upstream), upstream=settings, cache_size=cache_size)
+    with serving(store, options) as client:
+        yield client, store

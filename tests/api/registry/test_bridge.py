@@ -5,13 +5,12 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.node import Client, digest_of, serving
+from support.node import Client, bridging, digest_of, serving
 from support.ollama_client import Ollama
-from support.registry import PASSWORD, USER, docker_registry
+from support.registry import docker_registry
 
 from pannier.api.registry.surface import Options
 from pannier.api.registry.upstream import parse_upstream
@@ -22,28 +21,6 @@ from pannier.pkgmgr.store.store import Store
 
 NAME = "team/smol"
 WEIGHTS = b"GGUF" + bytes(range(256)) * 4000
-
-
-@contextmanager
-def bridging(
-    tmp_path: Path,
-    upstream: str,
-    *,
-    cache_size: int | None = None,
-    home: str = "edge",
-    login: bool = False,
-) -> Iterator[tuple[Client, Store]]:
-    folder = tmp_path / home
-    store = Store.open(folder)
-    environ = {"HOME": str(folder)}
-    if login:
-        config = {"auths": {upstream.partition("/")[0]: {"username": USER, "password": PASSWORD}}}
-        (folder / ".docker").mkdir()
-        (folder / ".docker" / "config.json").write_text(json.dumps(config))
-    settings = Settings(folder, environ)
-    options = Options(home=parse_upstream(upstream), upstream=settings, cache_size=cache_size)
-    with serving(store, options) as client:
-        yield client, store
 
 
 def push(client: Client, tag: str = "1", weights: bytes = WEIGHTS, name: str = NAME) -> str:
