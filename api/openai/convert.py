@@ -226,7 +226,16 @@ def _part_text(part: schema.ContentPart) -> str:
 
 def _part_image(part: schema.ContentPart) -> bytes:
     url = part.image_url.url if isinstance(part.image_url, schema.ImageURL) else part.image_url
-    match = _DATA_URL.fullmatch(url or "")
+    return image_of(url or "")
+
+
+def image_of(url: str) -> bytes:
+    """The image in a `data:` URL; no other URL is ever fetched.
+
+    Raises:
+        RequestError: 400 for any other URL.
+    """
+    match = _DATA_URL.fullmatch(url)
     if match is None:
         raise RequestError(
             400,
@@ -240,15 +249,24 @@ def _part_image(part: schema.ContentPart) -> bytes:
 
 
 def _tool_call(call: schema.ToolCall, index: int) -> ToolCall:
+    return tool_call_of(call.function.name, call.function.arguments, call.id, index)
+
+
+def tool_call_of(name: str, text: str, call_id: str, index: int) -> ToolCall:
+    """A tool call whose arguments are JSON text.
+
+    Raises:
+        RequestError: 400 where they are not the text of an object.
+    """
     try:
-        arguments = from_json(call.function.arguments or "{}")
+        arguments = from_json(text or "{}")
     except ValueError as error:
         raise RequestError(
             400, "invalid tool call arguments", param="messages.tool_calls"
         ) from error
     if not isinstance(arguments, dict):
         raise RequestError(400, "invalid tool call arguments", param="messages.tool_calls")
-    return ToolCall(call.function.name, arguments, call.id, index)
+    return ToolCall(name, arguments, call_id, index)
 
 
 def message_of(piece: Piece) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from ..errors import Failure, RequestError
 from ..library import Card
 from ..service import Service
 from ..wire import read_body, warned
-from . import convert, schema, texts
+from . import convert, responses, schema, texts
+from .responses_schema import ResponsesRequest
 
 
 def blueprint(service: Service) -> Blueprint:
@@ -28,6 +29,11 @@ def blueprint(service: Service) -> Blueprint:
     def completions() -> Response:
         body = read_body(schema.CompletionRequest)
         return warned(body.ignored, texts.complete(service, body))
+
+    @routes.post("/responses")
+    def respond() -> Response:
+        body = read_body(ResponsesRequest)
+        return warned(body.ignored, responses.respond(service, body))
 
     @routes.get("/models")
     def models() -> Response:

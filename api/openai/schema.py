@@ -71,7 +71,7 @@ class JsonSchema(Wire):
     """A schema that the answer must follow."""
 
     name: str = ""
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    schema_: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
