@@ -5,18 +5,50 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pannier.pkgmgr.cli.options import Json, Quiet
+from pannier.pkgmgr.cli.options import Insecure, Json, PlainHttp, Quiet
 from pannier.pkgmgr.cli.output import Output, human_age, human_size
 from pannier.pkgmgr.errors import InvalidOption, NetworkError
 
 from .address import Address, parse_address, server_address
 from .client import Client, HTTPClient
+
+Listen = Annotated[
+    str | None, typer.Option("--listen", metavar="HOST:PORT", help="Instead of PANNIER_HOST.")
+]
+AllowRemote = Annotated[
+    bool, typer.Option("--allow-remote", help="Listen where other machines can reach it.")
+]
+TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="A PEM file.")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="A PEM file.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", metavar="NAME", help="A name that clients call this by."),
+]
+UpstreamRegistry = Annotated[
+    str | None,
+    typer.Option("--upstream", metavar="HOST[/PREFIX]", help="Be a bridge to a registry."),
+]
+CacheSize = Annotated[
+    str | None,
+    typer.Option("--cache-size", metavar="SIZE", help="What a bridge keeps at most; 0 is nothing."),
+]
+MaxStoreSize = Annotated[
+    str | None,
+    typer.Option("--max-store-size", metavar="SIZE", help="Refuse pushes beyond it."),
+]
+MaxUploadSize = Annotated[
+    str | None, typer.Option("--max-upload-size", metavar="SIZE", help="Refuse longer blobs.")
+]
+ReadOnly = Annotated[
+    bool, typer.Option("--read-only", help="Nothing can be pushed to the registry.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,24 +62,28 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    listen: Annotated[
-        str | None,
-        typer.Option("--listen", metavar="HOST:PORT", help="Instead of PANNIER_HOST."),
-    ] = None,
-    allow_remote: Annotated[
-        bool,
-        typer.Option("--allow-remote", help="Listen where other machines can reach it."),
-    ] = False,
-    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="A PEM file.")] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="A PEM file.")] = None,
+    listen: Listen = None,
+    allow_remote: AllowRemote = False,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    allow_host: AllowHost = None,
+    upstream: UpstreamRegistry = None,
+    cache_size: CacheSize = None,
+    max_store_size: MaxStoreSize = None,
+    max_upload_size: MaxUploadSize = None,
+    read_only: ReadOnly = False,
+    plain_http: PlainHttp = False,
+    insecure: Insecure = False,
     quiet: Quiet = False,
 ) -> None:
     """Answer the Ollama and OpenAI APIs, and be a registry under /v2/, until Ctrl-C."""
-    from pannier.pkgmgr.cli.names import load_settings
+    from pannier.pkgmgr.cli.names import settings_for
     from pannier.pkgmgr.store.store import Store
     from pannier.runtime.supervisor import Supervisor
 
     from .app import create_app
+    from .guard import Guard
+    from .registry.options import registry_options
     from .registry.routes import registry_blueprint
     from .server import Server, tls_context
     from .server import serve as serve_until_stopped
@@ -58,11 +94,21 @@ def serve(
     if (tls_cert is None) != (tls_key is None):
         raise InvalidOption("--tls-cert and --tls-key go together")
     tls = tls_context(tls_cert, tls_key) if tls_cert and tls_key else None
-    settings = load_settings()
+    settings = settings_for(plain_http=plain_http, insecure=insecure)
+    options = registry_options(
+        settings,
+        upstream=upstream,
+        cache_size=cache_size,
+        max_store_size=max_store_size,
+        max_upload_size=max_upload_size,
+        read_only=read_only,
+    )
+    guard = Guard.of(hosts=[socket.gethostname(), *(allow_host or ())])
     output = Output(quiet=quiet)
     with Supervisor() as runtime:
         store = Store.open(settings.home)
-        app = create_app(Service(store, settings, runtime), blueprints=(registry_blueprint(store),))
+        registry = registry_blueprint(store, options=options)
+        app = create_app(Service(store, settings, runtime), guard=guard, blueprints=(registry,))
         server = Server(app, address.host, address.port, tls=tls)
         try:
             serve_until_stopped(

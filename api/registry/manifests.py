@@ -45,6 +45,7 @@ def put(surface: Surface, name: str, last: str) -> Response:
     else:
         digest, tags = content.descriptor.digest, (last,)
     surface.source.put(name, content, digest=digest, tags=tags)
+    surface.pushes.end(name)
     response = Response(status=201)
     response.headers["Location"] = f"{request.host_url}v2/{name}/manifests/{digest}"
     response.headers["Docker-Content-Digest"] = str(digest)

@@ -21,6 +21,7 @@ from .uploads import Session, TakenOver
 
 def start(surface: Surface, name: str, last: str) -> Response:
     """POST: mount a blob, take one in whole, or open a session."""
+    surface.pushes.note(name)
     mounted = request.args.get("mount")
     if mounted is not None and _can_mount(surface, parse_digest(mounted)):
         return _created(name, parse_digest(mounted))
@@ -52,6 +53,7 @@ def append(surface: Surface, name: str, last: str) -> Response:
 def finish(surface: Surface, name: str, last: str) -> Response:
     """PUT: the last chunk or the whole blob or nothing, and the digest of it all."""
     session = surface.uploads.find(name, last)
+    surface.pushes.note(name)
     wanted = request.args.get("digest")
     if wanted is None:
         raise Problem(Code.DIGEST_INVALID, "the digest parameter is missing")

@@ -19,7 +19,8 @@ from pannier.pkgmgr.store.store import Store
 from . import blobs, listing, manifests, pushing
 from .errors import Code, Problem, translate
 from .names import fold_ollama_name
-from .surface import Options, Surface
+from .options import Options
+from .surface import Surface
 
 _PLAIN = {"": "base", "_catalog": "catalog", "token": "token"}
 _PATHS = (

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
 
 from pannier.pkgmgr.access import Keyring
-from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 
 from .auth import Auth
@@ -15,8 +13,9 @@ from .bridge import Bridge
 from .cache import Cache
 from .contents import Contents
 from .errors import Code, Problem
-from .names import Home
+from .options import Options
 from .present import Presenter
+from .pushes import Pushes
 from .source import Source
 from .uploads import Session, Uploads
 from .upstream import Upstream
@@ -25,31 +24,12 @@ from .upstream import Upstream
 _COUNT_AGE_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What an operator chooses about the registry of a node. Sizes in bytes.
-
-    Attributes:
-        max_store_size: pushes that would make the store larger are refused; None for no limit.
-        max_upload_size: of one blob; None for no limit.
-        read_only: nothing can be pushed or deleted.
-        upstream: settings for a bridge to the registry of `home`; None for a registry of its own.
-        cache_size: bytes that a bridge keeps; 0 for nothing, None for no limit.
-    """
-
-    home: Home = field(default_factory=Home)
-    max_store_size: int | None = None
-    max_upload_size: int | None = None
-    read_only: bool = False
-    upstream: Settings | None = None
-    cache_size: int | None = None
-
-
 class Surface:
     """A store as a registry sees it."""
 
     def __init__(self, store: Store, options: Options) -> None:
         self.store = store
+        self.pushes = Pushes(store)
         self.auth = Auth(Keyring(store.root))
         self.options = options
         self.uploads = Uploads(store.root / "ingest", store.path, admit=self.admit)
@@ -63,7 +43,8 @@ class Surface:
         self._counted = (float("-inf"), 0)
 
     def close(self) -> None:
-        """End what goes on with an upstream registry."""
+        """End what goes on with an upstream registry, and the store's lease."""
+        self.pushes.close()
         if isinstance(self.source, Bridge):
             self.source.close()
 

@@ -13,8 +13,9 @@ import flask
 from support.http import running
 from support.registry import PASSWORD, USER
 
+from pannier.api.registry.options import Options
 from pannier.api.registry.routes import blueprint_of
-from pannier.api.registry.surface import Options, Surface
+from pannier.api.registry.surface import Surface
 from pannier.api.registry.upstream import parse_upstream
 from pannier.pkgmgr import mediatypes
 from pannier.pkgmgr.settings import Settings

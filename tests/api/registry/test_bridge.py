@@ -12,7 +12,7 @@ from support.node import Client, bridging, digest_of, serving
 from support.ollama_client import Ollama
 from support.registry import docker_registry
 
-from pannier.api.registry.surface import Options
+from pannier.api.registry.options import Options
 from pannier.api.registry.upstream import parse_upstream
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import InvalidOption

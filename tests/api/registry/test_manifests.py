@@ -5,7 +5,7 @@ import json
 import pytest
 from support.node import Client, digest_of, serving
 
-from pannier.api.registry.surface import Options
+from pannier.api.registry.options import Options
 from pannier.pkgmgr import mediatypes
 from pannier.pkgmgr.store.store import Store
 

@@ -1,11 +1,13 @@
 """distribution-spec v1.1.1, "Pushing blobs", request by request."""
 
+import json
 import socket
 
 import pytest
 from support.node import Client, Reply, digest_of, serving
 
-from pannier.api.registry.surface import Options
+from pannier.api.registry.options import Options
+from pannier.api.registry.pushes import Pushes
 from pannier.pkgmgr.store.store import Store
 
 DATA = b"0123456789" * 1000
@@ -241,3 +243,22 @@ def test_the_quota_of_the_store(store: Store) -> None:
         reply = client.ask("PUT", f"{begin(client)}?digest={digest_of(DATA * 2)}", DATA * 2)
         assert (reply.status, reply.code) == (403, "DENIED")
         assert client.ask("GET", f"/v2/team/smol/blobs/{digest_of(DATA)}").status == 200
+
+
+def test_a_sweep_spares_what_a_push_has_brought(client: Client, store: Store) -> None:
+    value = client.image("team/smol", DATA)
+    store.collect(grace_s=0)
+    client.push_manifest("team/smol", "1", value)
+    client.ask("DELETE", f"/v2/team/smol/manifests/{digest_of(json.dumps(value).encode())}")
+    assert store.collect(grace_s=0).count == 3
+
+
+def test_a_push_that_fell_silent_holds_nothing(store: Store) -> None:
+    now = [0.0]
+    pushes = Pushes(store, clock=lambda: now[0])
+    pushes.note("a/b")
+    now[0] = 4000.0
+    pushes.note("c/d")
+    pushes.end("c/d")
+    assert not list((store.root / "leases").iterdir())
+    pushes.close()
