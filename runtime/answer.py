@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .backend import TokenSampler
+from .backend import TokenGate, TokenSampler
 from .request import FinishReason, GenerationRequest, TokenLogprob, Usage
 from .stops import TextStream
 
@@ -58,6 +58,7 @@ class Answer:
         "_vocabulary",
         "can_shift",
         "failures",
+        "gate",
         "has_taken",
         "max_tokens",
         "request",
@@ -74,8 +75,10 @@ class Answer:
         truncated: int,
         can_shift: bool,
         now_ns: int,
+        gate: TokenGate | None = None,
     ) -> None:
         self.request = request
+        self.gate = gate
         self.sampler: TokenSampler | None = None
         self.failures = 0
         self.has_taken = False

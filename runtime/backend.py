@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .request import SamplingParams
 
@@ -22,6 +22,9 @@ class Row(NamedTuple):
     output: bool
 
 
+Adapters = tuple[tuple[int, float], ...] | None
+
+
 class DecodeStatus(IntEnum):
     """What became of a batch."""
 
@@ -30,6 +33,16 @@ class DecodeStatus(IntEnum):
     """Nothing was applied: there are not enough free cells."""
     FAILED = 2
     """The library refused or failed; sequences in the batch must be computed anew."""
+
+
+class TokenGate(Protocol):
+    """Says which tokens one sequence may go on with."""
+
+    def restrict(self, logits: Any) -> None:
+        """Rule out, in place, what may not come next; `logits` is a float32 array [n_vocab]."""
+
+    def accept(self, token: int) -> None:
+        """The token that was drawn."""
 
 
 class TokenSampler(Protocol):
@@ -49,11 +62,16 @@ class Backend(Protocol):
     can_share: bool
     """Whether a prefix of a sequence can be removed from or shared with another."""
 
+    def use_adapters(self, adapters: Adapters) -> None:
+        """Decode from now on with these LoRA adapters: numbers with scales; None is all at 1."""
+
     def decode(self, rows: Sequence[Row]) -> DecodeStatus:
         """Compute rows, at most `batch_size` of them; positions continue each sequence."""
 
-    def sampler(self, params: SamplingParams, history: Sequence[int]) -> TokenSampler:
-        """A sampler for one sequence whose prompt is `history`."""
+    def sampler(
+        self, params: SamplingParams, history: Sequence[int], *, gate: TokenGate | None = None
+    ) -> TokenSampler:
+        """A sampler for one sequence whose prompt is `history`, and which `gate` restricts."""
 
     def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:
         """Draw a token for each (sampler, index of its row in the last decoded batch)."""

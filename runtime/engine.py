@@ -11,7 +11,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Sequenced
 
 from .answer import Answer, Piece, Vocabulary
-from .backend import Backend, DecodeStatus, TokenSampler
+from .backend import Backend, DecodeStatus, TokenGate, TokenSampler
 from .hoststates import HostStates
 from .pace import Pace
 from .request import FinishReason, GenerationRequest
@@ -57,9 +57,18 @@ class Engine:
         return max(1.0, self._mean_request_s * waiting / running)
 
     def add(
-        self, key: int, request: GenerationRequest, prompt: Sequenced[int], *, truncated: int = 0
+        self,
+        key: int,
+        request: GenerationRequest,
+        prompt: Sequenced[int],
+        *,
+        truncated: int = 0,
+        gate: TokenGate | None = None,
     ) -> None:
-        """Queue a request whose prompt is not empty and shorter than the context."""
+        """Queue a request whose prompt is not empty and shorter than the context.
+
+        `gate` says which tokens may come, for a request with a constraint.
+        """
         assert 0 < len(prompt) < self._context_length or len(prompt) == self._context_length == 1
         answer = Answer(
             request,
@@ -69,6 +78,7 @@ class Engine:
             truncated=truncated,
             can_shift=self._backend.can_shift or self._backend.can_share,
             now_ns=self._clock_ns(),
+            gate=gate,
         )
         sequence = Sequence(
             key=key,
@@ -101,6 +111,7 @@ class Engine:
             return late
         for sequence, _ in plan.advanced:
             sequence.work.note_start(started)
+        self._backend.use_adapters(plan.advanced[0][0].work.request.adapters)
         status = self._backend.decode(plan.rows)
         if status is not DecodeStatus.DONE:
             return late + self._recover(plan, status)
@@ -143,7 +154,9 @@ class Engine:
     def _sampler_of(self, sequence: Sequence) -> TokenSampler:
         answer: Answer = sequence.work
         if answer.sampler is None:
-            answer.sampler = self._backend.sampler(sequence.sampling, sequence.tokens)
+            answer.sampler = self._backend.sampler(
+                sequence.sampling, sequence.tokens, gate=answer.gate
+            )
         return answer.sampler
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Piece:

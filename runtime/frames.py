@@ -13,6 +13,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
+from .constraint import Constraint
 from .request import (
     FinishReason,
     GenerationRequest,
@@ -84,6 +85,8 @@ def encode_request(request: GenerationRequest) -> Message:
     values["prompt"] = [[segment.text, segment.special] for segment in request.prompt]
     values["sampling"] = _fields(request.sampling)
     values["sampling"]["logit_bias"] = list(request.sampling.logit_bias.items())
+    if request.constraint is not None:
+        values["constraint"] = _fields(request.constraint)
     return values
 
 
@@ -91,7 +94,13 @@ def decode_request(values: Mapping[str, Any]) -> GenerationRequest:
     """The request that `encode_request` turned into `values`."""
     sampling = dict(values["sampling"])
     sampling["logit_bias"] = {int(token): float(bias) for token, bias in sampling["logit_bias"]}
+    constraint = values["constraint"]
+    if constraint is not None:
+        tags = constraint["thinking"]
+        thinking = None if tags is None else (str(tags[0]), str(tags[1]))
+        constraint = Constraint(**{**constraint, "thinking": thinking})
     rest = {
+        "constraint": constraint,
         "prompt": tuple(Segment(text, special) for text, special in values["prompt"]),
         "sampling": SamplingParams(**sampling),
         "context": tuple(values["context"]),

@@ -6,7 +6,7 @@ thread. One-request-at-a-time engines and continuous batching stand behind the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,20 @@ class LoadedModel:
     busy: int
     load_ns: int
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """One row per text: a vector of length 1, or a single score of relevance.
+
+    Attributes:
+        tokens: of all texts, after truncation.
+        model: what answered; its `load_ns` is what this request waited for loading.
+    """
+
+    rows: list[list[float]]
+    tokens: int
+    model: LoadedModel
 
 
 class GenerationStream(Protocol):
@@ -102,6 +116,37 @@ class Runtime(Protocol):
 
         Raises:
             LoadError, ContextOverflow, QueueFull: the request has not started.
+        """
+
+    def embed(
+        self,
+        source: ModelSource,
+        texts: Sequence[str],
+        *,
+        truncate: bool = True,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Embeddings:
+        """A vector for each text, all in as few decode calls as they fit.
+
+        Raises:
+            ContextOverflow: a text is too long, and may not lose its end.
+            UnsupportedRequest: the model ranks texts and does not embed them.
+        """
+
+    def rank(
+        self,
+        source: ModelSource,
+        query: str,
+        texts: Sequence[str],
+        *,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Embeddings:
+        """How relevant each text is to a query: one score per row, higher is better.
+
+        Raises:
+            UnsupportedRequest: the model has no head for it.
         """
 
     def tokenize(self, source: ModelSource, text: str, *, special: bool = False) -> list[int]:

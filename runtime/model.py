@@ -15,6 +15,8 @@ from .errors import LoadError
 from .native import Native, native
 from .request import LoadOptions, Segment
 
+# llama.cpp's numbers of the ways to share a model between GPUs.
+SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
 # Longest piece that a vocabulary may hold (the GGUF check refuses longer tokens).
 _MAX_PIECE = 4096
 
@@ -36,6 +38,10 @@ class Model:
         self.adds_bos = bool(api.llama_vocab_get_add_bos(self.vocab))
         self.train_context_length = int(api.llama_model_n_ctx_train(handle))
         self.embedding_length = int(api.llama_model_n_embd(handle))
+        architecture = self.metadata("general.architecture")
+        # Encoders see a whole text at once; they have no cells to continue from.
+        self.is_causal = self.metadata(f"{architecture}.attention.causal") != "false"
+        self.can_generate = self.is_causal and bool(api.llama_model_has_decoder(handle))
         self.size = int(api.llama_model_size(handle))
         self.parameter_count = int(api.llama_model_n_params(handle))
 
@@ -60,6 +66,10 @@ class Model:
         params = api.llama_model_default_params()
         params.n_gpu_layers = options.num_gpu if options.num_gpu >= 0 else 1 << 20
         params.main_gpu = options.main_gpu
+        params.split_mode = SPLIT_MODES[options.split_mode]
+        shares = (ctypes.c_float * max(1, int(api.llama_max_devices())))(*options.tensor_split)
+        if options.tensor_split:
+            params.tensor_split = shares
         if options.use_mmap is not None:
             params.load_mode = 1 if options.use_mmap else 0
         if on_progress is not None:
@@ -75,6 +85,17 @@ class Model:
         if not handle:
             raise LoadError("the engine refused the model")
         return cls(library, handle)
+
+    def load_adapter(self, path: Path) -> Any:
+        """A LoRA adapter for this model; it is freed with the model.
+
+        Raises:
+            LoadError: it is none, or does not fit.
+        """
+        adapter = self.native.api.llama_adapter_lora_init(self.handle, str(path).encode())
+        if not adapter:
+            raise LoadError("the engine refused an adapter of the model")
+        return adapter
 
     def close(self) -> None:
         """Free the weights. Idempotent."""
@@ -92,8 +113,10 @@ class Model:
             size = read(self.handle, key.encode(), buffer, len(buffer))
         return None if size < 0 else buffer.value.decode("utf-8", "replace")
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of a text, without anything added; `special` recognises control tokens.
+    def tokenize(self, text: str, *, special: bool, whole: bool = False) -> list[int]:
+        """Token ids of a text; `special` recognises control tokens.
+
+        Nothing is added, unless it is a `whole` text and the model wants a first or last token.
 
         Some vocabularies split text with a recursive regular expression: 60,000 equal letters
         need more than a usual stack. Call it from a thread with `BIG_STACK`.
@@ -102,10 +125,10 @@ class Model:
         room = len(data) + 16
         buffer = (ctypes.c_int32 * room)()
         call = self.native.api.llama_tokenize
-        count = call(self.vocab, data, len(data), buffer, room, False, special)
+        count = call(self.vocab, data, len(data), buffer, room, whole, special)
         if count < 0:
             buffer = (ctypes.c_int32 * -count)()
-            count = call(self.vocab, data, len(data), buffer, -count, False, special)
+            count = call(self.vocab, data, len(data), buffer, -count, whole, special)
         return list(buffer[:count])
 
     def tokenize_prompt(self, segments: Iterable[Segment]) -> list[int]:

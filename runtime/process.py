@@ -16,8 +16,9 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import IO, Any
+
+from pannier.pkgmgr.modelspec import ModelFiles
 
 from . import frames
 from .errors import (
@@ -27,6 +28,7 @@ from .errors import (
     LoadError,
     QueueFull,
     RunnerDied,
+    UnsupportedRequest,
 )
 from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
 
@@ -48,11 +50,16 @@ _KEPT_VARIABLES = (
 LOAD_SILENCE_S = 300.0
 # Tokenising is all that stands between a request and its acceptance.
 ACCEPT_TIMEOUT_S = 120.0
+# A call may stand behind other work of the engine, such as ten thousand texts to embed.
+CALL_TIMEOUT_S = 3600.0
 _EXIT_GRACE_S = 5.0
 _LAST_WORDS = 2000
 
 Death = Callable[[], None]
 Progress = Callable[[int], None]
+_REFUSALS: dict[str, type[EngineError]] = {
+    kind.__name__: kind for kind in (ContextOverflow, QueueFull, UnsupportedRequest)
+}
 
 
 class RunnerProcess:
@@ -61,7 +68,7 @@ class RunnerProcess:
     def __init__(
         self,
         name: str,
-        weights: tuple[Path, ...],
+        files: ModelFiles,
         options: LoadOptions,
         *,
         on_death: Death = lambda: None,
@@ -83,7 +90,7 @@ class RunnerProcess:
         self._last_words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _bury)
         self._process, self._channel, self._death_pipe = self._spawn()
         try:
-            self.info, self.load_ns = self._load(weights, options, on_progress)
+            self.info, self.load_ns = self._load(files, options, on_progress)
         except BaseException:
             self._ending = True
             self._bury()
@@ -162,10 +169,14 @@ class RunnerProcess:
         return process, frames.Channel(ours), death_write
 
     def _load(
-        self, weights: tuple[Path, ...], options: LoadOptions, on_progress: Progress
+        self, files: ModelFiles, options: LoadOptions, on_progress: Progress
     ) -> tuple[ModelInfo, int]:
-        paths = [str(path) for path in weights]
-        load = {"op": "load", "weights": paths, "options": frames.encode_options(options)}
+        load = {
+            "op": "load",
+            "weights": [str(path) for path in files.weights],
+            "adapters": [str(path) for path in files.adapters],
+            "options": frames.encode_options(options),
+        }
         self._send(load)
         self._channel.set_timeout(LOAD_SILENCE_S)
         while (message := self._channel.receive()) is not None:
@@ -328,14 +339,18 @@ class Stream:
             EngineError: it did not.
         """
         message = self._next(ACCEPT_TIMEOUT_S)
-        if isinstance(message, dict) and message["op"] == "refused":
-            refusals = {"ContextOverflow": ContextOverflow, "QueueFull": QueueFull}
-            raise refusals[message["kind"]](**message["facts"])
+        if isinstance(message, dict):
+            _raise_refusal(message)
 
     def wait_result(self) -> Any:
-        """The answer to a `call`."""
-        message = self._next(ACCEPT_TIMEOUT_S)
+        """The answer to a `call`.
+
+        Raises:
+            EngineError: it was refused, or failed.
+        """
+        message = self._next(CALL_TIMEOUT_S)
         assert isinstance(message, dict)
+        _raise_refusal(message)
         return message["value"]
 
     def poll(self, timeout_s: float) -> Delta | None:
@@ -373,6 +388,16 @@ class Stream:
             self._over = True
             raise message
         return message
+
+
+def _raise_refusal(message: frames.Message) -> None:
+    if message["op"] == "refused":
+        refusals = {
+            "ContextOverflow": ContextOverflow,
+            "QueueFull": QueueFull,
+            "UnsupportedRequest": UnsupportedRequest,
+        }
+        raise refusals[message["kind"]](**message["facts"])
 
 
 def scrubbed_environment(environment: os._Environ[str]) -> dict[str, str]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from .constraint import Constraint
+
 
 class FinishReason(StrEnum):
     """Why a generation ended."""
@@ -97,6 +99,7 @@ class GenerationRequest:
             else is asked of the model. Costs the others a wait.
         adapters: LoRA adapters by their place in the model's files, with scales; None is all of
             the model's own at full scale.
+        constraint: what the answer must look like.
     """
 
     prompt: tuple[Segment, ...]
@@ -116,6 +119,7 @@ class GenerationRequest:
     deadline_s: float | None = None
     deterministic: bool = False
     adapters: tuple[tuple[int, float], ...] | None = None
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)

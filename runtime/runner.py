@@ -23,8 +23,10 @@ from typing import Any
 
 from . import frames
 from .answer import Piece, Vocabulary
+from .constraingate import Constrainer
 from .context import ContextParams, LlamaBackend
 from .cores import usable_cores
+from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
 from .errors import EngineError
 from .hoststates import HostStates
@@ -63,16 +65,37 @@ class Runner:
         self.model = Model.load(paths, options, on_progress=self._report_progress)
         train = self.model.train_context_length or DEFAULT_CONTEXT
         self.context_length = min(options.num_ctx or DEFAULT_CONTEXT, train)
-        self.backend = LlamaBackend(self.model, self._context_params(options))
-        self.engine = Engine(
-            self.backend,
+        adapters = [self.model.load_adapter(Path(path)) for path in load["adapters"]]
+        params = self._context_params(options)
+        self.num_cells = 0
+        self.engine: Engine | None = None
+        if self.model.can_generate:
+            self.engine = self._make_engine(params, adapters, options)
+        self._embedding = EmbeddingDesk(
+            self.model, context_length=self.context_length, threads=params.threads, send=self.send
+        )
+        self._constrainer = Constrainer(
+            self.model.pieces,
+            end_tokens=self.model.end_tokens,
+            control_tokens=self.model.control_tokens,
+            eos=self.model.eos,
+            tokenize=lambda text, special: self.model.tokenize(text, special=special),
+        )
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+
+    def _make_engine(
+        self, params: ContextParams, adapters: list[Any], options: LoadOptions
+    ) -> Engine:
+        backend = LlamaBackend(self.model, params, adapters=adapters)
+        self.num_cells = backend.num_cells
+        return Engine(
+            backend,
             Vocabulary(self.model.pieces, self.model.end_tokens, self.model.control_tokens),
             context_length=self.context_length,
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
             states=HostStates(STATES_BUDGET),
         )
-        self._inbox: deque[Callable[[], None]] = deque()
-        self._wake = threading.Condition()
 
     def _context_params(self, options: LoadOptions) -> ContextParams:
         threads = options.num_thread or usable_cores()
@@ -114,7 +137,7 @@ class Runner:
             "embedding_length": model.embedding_length,
             "vocabulary_size": model.vocabulary_size,
             "parameter_count": model.parameter_count,
-            "size": model.size + layers * row * self.backend.num_cells,
+            "size": model.size + layers * row * self.num_cells,
             "size_vram": 0,
             "chat_template": template.decode("utf-8", "replace") if template else None,
             "bos_token": model.text([model.bos]),
@@ -131,18 +154,20 @@ class Runner:
         threading.stack_size(BIG_STACK)
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         threading.stack_size(0)
-        engine, inbox = self.engine, self._inbox
+        engine, inbox, embedding = self.engine, self._inbox, self._embedding
         while True:
-            if engine.is_idle:
+            if embedding.is_idle and (engine is None or engine.is_idle):
                 with self._wake:
                     while not inbox:
                         self._wake.wait()
             while inbox:
                 inbox.popleft()()
-            if not engine.is_idle:
+            if engine is not None and not engine.is_idle:
                 pieces = engine.step()
                 if pieces:
                     self.send({"op": "step", "pieces": [_encode_piece(p) for p in pieces]})
+            if not embedding.is_idle:
+                embedding.step()
 
     def _read(self) -> None:
         while True:
@@ -158,6 +183,9 @@ class Runner:
                 self._accept(key, frames.decode_request(message["request"]))
             case "cancel":
                 self._post(lambda: self._cancel(key))
+            case "embed" | "rank":
+                job = self._embedding.prepare(message)
+                self._post(lambda: self._embedding.add(job))
             case "tokenize":
                 tokens = self.model.tokenize(message["text"], special=message["special"])
                 self.send({"op": "result", "key": key, "value": tokens})
@@ -166,31 +194,50 @@ class Runner:
                 self.send({"op": "result", "key": key, "value": text})
 
     def _accept(self, key: int, request: GenerationRequest) -> None:
-        waiting = len(self.engine.scheduler.waiting) + len(self._inbox)
-        if waiting >= MAX_WAITING:
-            facts = {"waiting": waiting, "retry_after_s": self.engine.expected_wait_s(waiting)}
-            self.send({"op": "refused", "key": key, "kind": "QueueFull", "facts": facts})
+        engine = self.engine
+        if engine is None:
+            text = "this model does not generate text"
+            self._refuse(key, "UnsupportedRequest", {"message": text})
             return
-        tokens = self.model.tokenize_prompt(request.prompt)
-        if request.context:
-            known = range(self.model.vocabulary_size)
-            tokens = [token for token in request.context if token in known] + tokens
-        if not tokens:
-            start = self.model.bos if self.model.bos >= 0 else self.model.eos
-            tokens = [max(0, start)]
+        waiting = len(engine.scheduler.waiting) + len(self._inbox)
+        if waiting >= MAX_WAITING:
+            facts = {"waiting": waiting, "retry_after_s": engine.expected_wait_s(waiting)}
+            self._refuse(key, "QueueFull", facts)
+            return
+        tokens = self._tokenize_prompt(request)
         limit = self.context_length
         truncated = 0
         if len(tokens) >= limit:
             if not request.truncate or limit < 2:
                 facts = {"wanted": len(tokens), "limit": limit}
-                self.send({"op": "refused", "key": key, "kind": "ContextOverflow", "facts": facts})
+                self._refuse(key, "ContextOverflow", facts)
                 return
             tokens, truncated = truncate(tokens, request, limit)
+        gate = None
+        if request.constraint is not None:
+            try:
+                gate = self._constrainer.gate(request.constraint)
+            except ValueError as error:
+                text = f"the answer's grammar cannot be used: {error}"
+                self._refuse(key, "UnsupportedRequest", {"message": text})
+                return
         self.send({"op": "accepted", "key": key})
-        self._post(lambda: self.engine.add(key, request, tokens, truncated=truncated))
+        self._post(lambda: engine.add(key, request, tokens, truncated=truncated, gate=gate))
+
+    def _tokenize_prompt(self, request: GenerationRequest) -> list[int]:
+        """The tokens of a prompt behind those of its context; never none."""
+        tokens = self.model.tokenize_prompt(request.prompt)
+        if request.context:
+            known = range(self.model.vocabulary_size)
+            tokens = [token for token in request.context if token in known] + tokens
+        start = self.model.bos if self.model.bos >= 0 else self.model.eos
+        return tokens or [max(0, start)]
+
+    def _refuse(self, key: int, kind: str, facts: dict[str, Any]) -> None:
+        self.send({"op": "refused", "key": key, "kind": kind, "facts": facts})
 
     def _cancel(self, key: int) -> None:
-        piece = self.engine.cancel(key)
+        piece = self.engine.cancel(key) if self.engine is not None else None
         if piece is not None:
             self.send({"op": "step", "pieces": [_encode_piece(piece)]})
 

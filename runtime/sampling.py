@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
+from .backend import TokenGate
 from .model import Model
 from .request import SamplingParams
 
@@ -32,9 +33,11 @@ class Sampler:
         context_length: int,
         history: Iterable[int] = (),
         prefilter: float = TOP_P_PREFILTER,
+        gate: TokenGate | None = None,
     ) -> None:
         """Build the chain; `history` are the prompt's tokens, which penalties look back at."""
         self._model = model
+        self._gate = gate
         api = model.native.api
         self._sample = api.llama_sampler_sample
         self.seed = params.seed & _SEED_MASK if params.seed >= 0 else secrets.randbits(32)
@@ -51,8 +54,19 @@ class Sampler:
 
     def sample(self, context: Any, row: int) -> int:
         """Draw from the logits of output `row` and remember the token."""
+        if self._gate is not None:
+            self._gate.restrict(self._logits(context, row))
         token: int = self._sample(self.handle, context, row)
+        if self._gate is not None:
+            self._gate.accept(token)
         return token
+
+    def _logits(self, context: Any, row: int) -> Any:
+        """The row as an array over the library's own memory."""
+        import numpy
+
+        pointer = self._model.native.quick.llama_get_logits_ith(context, row)
+        return numpy.ctypeslib.as_array(pointer, shape=(self._model.vocabulary_size,))
 
     def close(self) -> None:
         """Free the chain. Idempotent."""

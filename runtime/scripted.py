@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 
-from .backend import DecodeStatus, Row, TokenSampler
+from .backend import Adapters, DecodeStatus, Row, TokenGate, TokenSampler
 from .request import SamplingParams
 
 # Small, so that prompts and answers have beginnings in common by chance.
@@ -69,6 +69,7 @@ class ScriptedBackend:
         self._next_cell = 0
         self._predictions: dict[int, list[tuple[int, int]]] = {}
         self.decoded_rows = 0
+        self.adapters: Adapters = None
 
     @property
     def used_cells(self) -> int:
@@ -78,6 +79,10 @@ class ScriptedBackend:
     def seen(self, sequence: int) -> list[tuple[int, int]]:
         """(position, token) of all cells of a sequence."""
         return sorted((at, token) for at, token, _ in self._held(sequence))
+
+    def use_adapters(self, adapters: Adapters) -> None:
+        """See `Backend.use_adapters`."""
+        self.adapters = adapters
 
     def decode(self, rows: Sequence[Row]) -> DecodeStatus:
         """See `Backend.decode`."""
@@ -97,7 +102,9 @@ class ScriptedBackend:
         self.decoded_rows += len(rows)
         return DecodeStatus.DONE
 
-    def sampler(self, params: SamplingParams, history: Sequence[int]) -> TokenSampler:
+    def sampler(
+        self, params: SamplingParams, history: Sequence[int], *, gate: TokenGate | None = None
+    ) -> TokenSampler:
         """See `Backend.sampler`."""
         return ScriptedSampler(params.seed)
 

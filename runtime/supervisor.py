@@ -7,16 +7,18 @@ called from any thread; nothing blocks under the one lock here but dictionary wo
 
 from __future__ import annotations
 
+import base64
 import threading
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
 
 from .errors import LoadError, RunnerDied
-from .interface import FOREVER, LoadedModel, ModelSource
+from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
 from .process import RunnerProcess, Stream
 from .request import Delta, GenerationRequest, LoadOptions
 
@@ -104,6 +106,34 @@ class Supervisor:
         """See `interface.Runtime.detokenize`."""
         return str(self._call(source, "detokenize", tokens=tokens))
 
+    def embed(
+        self,
+        source: ModelSource,
+        texts: Sequence[str],
+        *,
+        truncate: bool = True,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Embeddings:
+        """See `interface.Runtime.embed`."""
+        return self._vectors(
+            source, options, keep_alive_s, op="embed", texts=[*texts], truncate=truncate
+        )
+
+    def rank(
+        self,
+        source: ModelSource,
+        query: str,
+        texts: Sequence[str],
+        *,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Embeddings:
+        """See `interface.Runtime.rank`."""
+        return self._vectors(
+            source, options, keep_alive_s, op="rank", query=query, texts=[*texts], truncate=True
+        )
+
     def loaded(self) -> tuple[LoadedModel, ...]:
         """See `interface.Runtime.loaded`."""
         with self._lock:
@@ -154,6 +184,25 @@ class Supervisor:
         except BaseException:
             release()
             raise
+
+    def _vectors(
+        self,
+        source: ModelSource,
+        options: LoadOptions | None,
+        keep_alive_s: float | None,
+        op: str,
+        **facts: object,
+    ) -> Embeddings:
+        resident, load_ns = self._acquire(source, options, keep_alive_s)
+        try:
+            assert resident.runner is not None
+            value = resident.runner.call(op, **facts)
+            model = self._describe(resident, load_ns)
+        finally:
+            self._release(resident)
+        values, width = array("f", base64.b64decode(value["vectors"])), value["width"]
+        rows = [values[at : at + width].tolist() for at in range(0, len(values), width)]
+        return Embeddings(rows, value["tokens"], model)
 
     def _call(self, source: ModelSource, op: str, **facts: object) -> object:
         resident, _ = self._acquire(source, None, None)
@@ -213,7 +262,7 @@ class Supervisor:
             check_weights(source)
             resident.runner = RunnerProcess(
                 source.name,
-                source.files.weights,
+                source.files,
                 resident.options,
                 on_death=lambda: self._on_death(resident),
             )

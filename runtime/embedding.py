@@ -1,0 +1,203 @@
+"""Embeddings and relevance scores: many texts in one decode, in a context beside the chat's.
+
+The second context shares the model's weights and has no more memory than one batch needs. Texts of
+several requests go into one batch; a text must fit a batch whole, as pooling sees one batch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import re
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .backend import Row
+from .errors import EngineError, LoadError
+from .model import Model
+from .rows import RowBatch
+
+# Tokens in one decode, and so in one text at most (Ollama's batch for embedding models too).
+MAX_TOKENS = 2048
+MAX_TEXTS = 64
+# llama.cpp's pooling types.
+_NONE, _MEAN, _LAST, _RANK = 0, 1, 3, 4
+
+
+@dataclass(slots=True)
+class EmbeddingJob:
+    """Texts of one request, as tokens; `vectors` fill up, `missing` counts down."""
+
+    key: int
+    texts: list[list[int]]
+    vectors: list[bytes] = field(default_factory=list)
+    missing: int = 0
+
+    def __post_init__(self) -> None:
+        self.vectors = [b""] * len(self.texts)
+        self.missing = len(self.texts)
+
+
+class Embedder:
+    """One context for embeddings. Used by the engine's thread."""
+
+    def __init__(self, model: Model, *, context_length: int, threads: int) -> None:
+        """Make the context.
+
+        Raises:
+            LoadError: the library refused; almost always for want of memory.
+        """
+        self._model = model
+        self._api = api = model.native.api
+        self.max_tokens = max(8, min(MAX_TOKENS, context_length))
+        self.pooling = _pooling(model)
+        params = api.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
+        params.n_seq_max = MAX_TEXTS
+        params.n_threads = params.n_threads_batch = threads
+        params.embeddings = True
+        params.pooling_type = self.pooling
+        params.kv_unified = True
+        params.flash_attn_type = -1
+        params.no_perf = True
+        self._context = api.llama_init_from_model(model.handle, params)
+        if not self._context:
+            raise LoadError("the engine cannot make a context for embeddings")
+        self._memory = api.llama_get_memory(self._context)
+        self._batch = RowBatch(api, self.max_tokens)
+        self.width = int(
+            api.llama_model_n_cls_out(model.handle) if self.is_ranker else _width(api, model)
+        )
+        self._waiting: deque[tuple[EmbeddingJob, int]] = deque()
+
+    @property
+    def is_ranker(self) -> bool:
+        """Whether the model scores texts against a query, instead of embedding them."""
+        return self.pooling == _RANK
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no text waits."""
+        return not self._waiting
+
+    def add(self, job: EmbeddingJob) -> None:
+        """Queue a request's texts, none of them empty or longer than `max_tokens`."""
+        self._waiting.extend((job, number) for number in range(len(job.texts)))
+
+    def cancel(self, key: int) -> None:
+        """Forget a request's texts."""
+        self._waiting = deque(entry for entry in self._waiting if entry[0].key != key)
+
+    def step(self) -> list[EmbeddingJob]:
+        """Compute one batch; returns the requests that are done with it.
+
+        Raises:
+            EngineError: the library cannot decode; all requests of the batch are lost.
+        """
+        entries, rows = self._pack()
+        if self._memory:
+            self._api.llama_memory_clear(self._memory, False)
+        status = self._api.llama_decode(self._context, self._batch.fill(rows))
+        if status != 0:
+            raise EngineError(f"the engine cannot embed (status {status})")
+        self._api.llama_synchronize(self._context)
+        done = []
+        for sequence, (job, number) in enumerate(entries):
+            job.vectors[number] = self._vector(sequence)
+            job.missing -= 1
+            if not job.missing:
+                done.append(job)
+        return done
+
+    def waiting_keys(self) -> set[int]:
+        """The requests that have texts waiting."""
+        return {job.key for job, _ in self._waiting}
+
+    def close(self) -> None:
+        """Free the context. Idempotent."""
+        if self._context:
+            self._api.llama_free(self._context)
+            self._context = None
+
+    def _pack(self) -> tuple[list[tuple[EmbeddingJob, int]], list[Row]]:
+        entries: list[tuple[EmbeddingJob, int]] = []
+        rows: list[Row] = []
+        while self._waiting and len(entries) < MAX_TEXTS:
+            job, number = self._waiting[0]
+            tokens = job.texts[number]
+            if len(rows) + len(tokens) > self.max_tokens:
+                break
+            sequence = len(entries)
+            rows += [Row(token, at, sequence, True) for at, token in enumerate(tokens)]
+            entries.append(self._waiting.popleft())
+        return entries, rows
+
+    def _vector(self, sequence: int) -> bytes:
+        pointer = self._api.llama_get_embeddings_seq(self._context, sequence)
+        if not pointer:
+            raise EngineError("the engine gave no embedding")
+        values = array("f", ctypes.string_at(pointer, 4 * self.width))
+        if self.is_ranker:
+            return values.tobytes()
+        return normalised(values).tobytes()
+
+
+def normalised(values: Sequence[float]) -> array[float]:
+    """A vector of length 1; one of zeros stays as it is.
+
+    >>> list(normalised([3.0, 4.0]))
+    [0.6000000238418579, 0.800000011920929]
+
+    Raises:
+        EngineError: some value is not a number.
+    """
+    length = math.hypot(*values)
+    if not math.isfinite(length):
+        raise EngineError("the model gave an embedding that is not a number")
+    scale = 1 / length if length else 1.0
+    return array("f", (value * scale for value in values))
+
+
+def fit(tokens: list[int], limit: int, *, end_tokens: frozenset[int]) -> list[int]:
+    """Cut a text at its end so that it fits, keeping a closing token where it has one."""
+    if len(tokens) <= limit:
+        return tokens
+    if tokens[-1] in end_tokens:
+        return [*tokens[: limit - 1], tokens[-1]]
+    return tokens[:limit]
+
+
+def rank_tokens(model: Model, query: str, text: str) -> list[int]:
+    """The pair of a query and a text as rerankers were trained to see it (as llama-server does)."""
+    api, vocab = model.native.api, model.vocab
+    template = api.llama_model_chat_template(model.handle, b"rerank")
+    if template:
+        values = {"{query}": query, "{document}": text}
+        parts = re.split(r"(\{query\}|\{document\})", template.decode("utf-8", "replace"))
+        return [
+            token
+            for part in parts
+            for token in model.tokenize(values.get(part, part), special=part not in values)
+        ]
+    end = model.eos if model.eos >= 0 else int(api.llama_vocab_sep(vocab))
+    bos = [model.bos] if api.llama_vocab_get_add_bos(vocab) else []
+    eos = [end] if api.llama_vocab_get_add_eos(vocab) else []
+    sep = [int(api.llama_vocab_sep(vocab))] if api.llama_vocab_get_add_sep(vocab) else []
+    question = model.tokenize(query, special=False)
+    return [*bos, *question, *eos, *sep, *model.tokenize(text, special=False), *eos]
+
+
+def _pooling(model: Model) -> int:
+    """What the metadata say; else the mean of encoders and the last token of decoders."""
+    architecture = model.metadata("general.architecture")
+    stated = model.metadata(f"{architecture}.pooling_type")
+    if stated is not None and stated.isdecimal() and int(stated) != _NONE:
+        return int(stated)
+    return _LAST if model.is_causal else _MEAN
+
+
+def _width(api: Any, model: Model) -> int:
+    return int(api.llama_model_n_embd_out(model.handle))

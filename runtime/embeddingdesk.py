@@ -1,0 +1,118 @@
+"""The runner's desk for embeddings: from messages to jobs, from vectors to messages.
+
+`prepare` runs on the thread that reads messages, and tokenises; the rest on the engine's.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import frames
+from .embedding import Embedder, EmbeddingJob, fit, rank_tokens
+from .errors import EngineError
+from .model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as tokens, not yet held against the length of a batch."""
+
+    key: int
+    texts: list[list[int]]
+    ranks: bool
+    truncate: bool
+
+
+class EmbeddingDesk:
+    """Makes its context when the first request comes."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        context_length: int,
+        threads: int,
+        send: Callable[[frames.Message], None],
+    ) -> None:
+        self._model = model
+        self._context_length = context_length
+        self._threads = threads
+        self._send = send
+        self._embedder: Embedder | None = None
+        self._tokens: dict[int, int] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits to be computed."""
+        return self._embedder is None or self._embedder.is_idle
+
+    def prepare(self, message: frames.Message) -> Prepared:
+        """A message as tokens."""
+        model = self._model
+        ranks = message["op"] == "rank"
+        if ranks:
+            texts = [rank_tokens(model, message["query"], text) for text in message["texts"]]
+        else:
+            texts = [model.tokenize(text, special=False, whole=True) for text in message["texts"]]
+        return Prepared(message["key"], texts, ranks, message["truncate"])
+
+    def add(self, prepared: Prepared) -> None:
+        """Queue a request, or refuse it."""
+        try:
+            embedder = self._get_embedder()
+        except EngineError as error:
+            self._fail(prepared.key, error.message)
+            return
+        if prepared.ranks is not embedder.is_ranker:
+            what = "rank texts" if prepared.ranks else "embed texts"
+            self._refuse(prepared.key, "UnsupportedRequest", message=f"this model does not {what}")
+            return
+        limit = embedder.max_tokens
+        longest = max(map(len, prepared.texts), default=0)
+        if longest > limit and not prepared.truncate:
+            self._refuse(prepared.key, "ContextOverflow", wanted=longest, limit=limit)
+            return
+        ends = self._model.end_tokens | {self._model.eos}
+        texts = [fit(text, limit, end_tokens=ends) for text in prepared.texts]
+        job = EmbeddingJob(prepared.key, [text or [max(0, self._model.bos)] for text in texts])
+        self._tokens[job.key] = sum(map(len, texts))
+        if job.texts:
+            embedder.add(job)
+        else:
+            self._finish(job, embedder.width)
+
+    def step(self) -> None:
+        """Compute one batch and send what is done."""
+        embedder = self._embedder
+        assert embedder is not None
+        keys = embedder.waiting_keys()
+        try:
+            done = embedder.step()
+        except EngineError as error:
+            for key in keys:
+                embedder.cancel(key)
+                self._fail(key, error.message)
+            return
+        for job in done:
+            self._finish(job, embedder.width)
+
+    def _finish(self, job: EmbeddingJob, width: int) -> None:
+        vectors = base64.b64encode(b"".join(job.vectors)).decode()
+        value = {"vectors": vectors, "width": width, "tokens": self._tokens.pop(job.key)}
+        self._send({"op": "result", "key": job.key, "value": value})
+
+    def _fail(self, key: int, error: str) -> None:
+        self._tokens.pop(key, None)
+        self._send({"op": "step", "pieces": [[key, "", 0, None, None, None, [], error, []]]})
+
+    def _refuse(self, key: int, kind: str, **facts: object) -> None:
+        self._send({"op": "refused", "key": key, "kind": kind, "facts": facts})
+
+    def _get_embedder(self) -> Embedder:
+        if self._embedder is None:
+            self._embedder = Embedder(
+                self._model, context_length=self._context_length, threads=self._threads
+            )
+        return self._embedder

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.models import smollm2, source_of
+from support.tinybert import tiny_bert
+
+from pannier.runtime.embedding import fit
+from pannier.runtime.errors import ContextOverflow, UnsupportedRequest
+from pannier.runtime.interface import ModelSource
+from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
+from pannier.runtime.supervisor import Supervisor
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor(defaults=LoadOptions(num_ctx=256, num_thread=1)) as supervisor:
+        yield supervisor
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> ModelSource:
+    return source_of(tiny_bert(tmp_path_factory.mktemp("bert") / "bert.gguf"), "bert")
+
+
+@pytest.fixture(scope="module")
+def decoder() -> ModelSource:
+    return source_of(smollm2(), "smol")
+
+
+def dot(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_texts_embedded_together_are_as_embedded_alone(
+    supervisor: Supervisor, kind: str, request: pytest.FixtureRequest
+) -> None:
+    source = request.getfixturevalue(kind)
+    texts = ["a cat sat on the mat", "apple pie is good", "a llama"]
+    together = supervisor.embed(source, texts)
+    for text, row in zip(texts, together.rows, strict=True):
+        (alone,) = supervisor.embed(source, [text]).rows
+        assert math.isclose(dot(alone, alone), 1, abs_tol=1e-5)
+        assert dot(alone, row) > 0.999
+
+
+def test_more_texts_than_a_batch_holds_come_back_in_order(
+    supervisor: Supervisor, encoder: ModelSource
+) -> None:
+    texts = ["apple " * (1 + number % 9) for number in range(200)]
+    rows = supervisor.embed(encoder, texts).rows
+    assert len(rows) == 200
+    assert dot(rows[3], rows[12]) > 0.999
+    assert dot(rows[3], rows[4]) < 0.9999
+
+
+def test_no_texts_are_no_rows_and_an_empty_text_is_one(
+    supervisor: Supervisor, encoder: ModelSource
+) -> None:
+    assert supervisor.embed(encoder, []).rows == []
+    assert len(supervisor.embed(encoder, [""]).rows[0]) == 32
+
+
+def test_a_long_text_is_cut_or_refused(supervisor: Supervisor, encoder: ModelSource) -> None:
+    assert supervisor.embed(encoder, ["cat " * 500]).tokens == 64
+    with pytest.raises(ContextOverflow):
+        supervisor.embed(encoder, ["cat " * 500], truncate=False)
+
+
+def test_a_closing_token_survives_the_cut() -> None:
+    assert fit([1, 2, 3, 4, 9], 3, end_tokens=frozenset({9})) == [1, 2, 9]
+
+
+def test_an_encoder_generates_no_text(supervisor: Supervisor, encoder: ModelSource) -> None:
+    with pytest.raises(UnsupportedRequest, match="does not generate"):
+        supervisor.generate(encoder, GenerationRequest((Segment("hello"),)))
+
+
+def test_a_ranker_scores_texts(supervisor: Supervisor, tmp_path: Path) -> None:
+    ranker = source_of(tiny_bert(tmp_path / "ranker.gguf", ranks=True), "ranker")
+    scores = supervisor.rank(ranker, "cat", ["a cat sat", "apple pie", "a cat sat"])
+    assert [len(row) for row in scores.rows] == [1, 1, 1]
+    assert scores.rows[0] == pytest.approx(scores.rows[2], abs=1e-4)
+    assert scores.rows[0] != pytest.approx(scores.rows[1], abs=1e-4)
+
+
+def test_an_embedding_model_does_not_rank(supervisor: Supervisor, encoder: ModelSource) -> None:
+    with pytest.raises(UnsupportedRequest, match="does not rank"):
+        supervisor.rank(encoder, "cat", ["dog"])
+
+
+def test_embedding_and_chat_share_a_model(supervisor: Supervisor, decoder: ModelSource) -> None:
+    request = GenerationRequest(
+        (Segment("Once upon a time"),), sampling=SamplingParams(temperature=0), max_tokens=20
+    )
+    stream = supervisor.generate(decoder, request)
+    rows = supervisor.embed(decoder, ["one", "two"]).rows
+    assert len(rows) == 2
+    usage = list(stream)[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens == 20
