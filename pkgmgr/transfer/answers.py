@@ -8,7 +8,8 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import InvalidDigest, InvalidManifest, NetworkError, SizeMismatch
 from ..manifest import MAX_MANIFEST_SIZE
-from .wire import Reply, printable
+from .neterrors import printable
+from .reply import Reply
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 

@@ -14,7 +14,7 @@ MAX_HEADER = 8192
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PARAM = re.compile(rf'\s*({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}|[^\s,"]+))\s*(?:,|$)')
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?:\s+|\s*,|$)")
-_TOKEN68 = re.compile(r"\s*[A-Za-z0-9._~+/-]+=*\s*(?:,|$)")
+_TOKEN68 = re.compile(r"\s*[A-Za-z0-9._~+/-]+=+\s*(?:,|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ def _challenges(text: str) -> Iterator[Challenge]:
     while match := _SCHEME.match(text, position):
         position = match.end()
         params: dict[str, str] = {}
+        if token := _TOKEN68.match(text, position):
+            position = token.end()
         while param := _PARAM.match(text, position):
             value = param[3] if param[2] is None else re.sub(r"\\(.)", r"\1", param[2])
             params.setdefault(param[1].lower(), value)
             position = param.end()
-        if not params and (token := _TOKEN68.match(text, position)):
-            position = token.end() if "=" in token[0] else position
         yield Challenge(match[1].lower(), params)

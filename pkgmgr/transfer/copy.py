@@ -32,6 +32,7 @@ from .events import (
     ignore,
 )
 from .retry import RetryPolicy, Stop
+from .sizedbody import can_seek, seek_of
 from .verify import VerifyingReader
 
 # Blobs that move at the same time. More connections help only where each is slow.
@@ -219,6 +220,12 @@ class _Counted:
         self._content = content
         self._descriptor = descriptor
         self._on_event = on_event
+
+    def seekable(self) -> bool:
+        return can_seek(self._content)
+
+    def seek(self, position: int) -> None:
+        seek_of(self._content)(position)
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._content.read(size)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from .. import strictjson
 from ..errors import NetworkError
 from .auth import Scopes
+from .neterrors import printable
 from .origin import Origin, follow
-from .wire import Wire, printable
+from .wire import Wire
 
 _MAX_PAGE = 4 << 20
 _MAX_PAGES = 1000

@@ -37,12 +37,14 @@ from .answers import (
 from .content import Reader
 from .download import Opened
 from .listing import pages
+from .neterrors import printable
 from .orasface import OrasMethods
 from .referrers import list_referrers
+from .reply import Reply
 from .retry import RetryPolicy, Stop
-from .upload import Uploads
+from .upload import Job, Uploads
 from .verify import VerifyingReader
-from .wire import Reply, Wire, printable
+from .wire import Wire
 
 _MANIFESTS = mediatypes.MANIFEST_TYPES | mediatypes.INDEX_TYPES
 
@@ -193,13 +195,14 @@ class RegistryRepository(OrasMethods):
             self._put_manifest(str(descriptor.digest), descriptor, raw)
             self._manifests[descriptor.digest] = descriptor.media_type, raw
         elif not self.exists(descriptor):
-            self._uploads.send(
-                self.wire, self._base, self.scopes("PUT"), descriptor, content, self.place
-            )
+            self._uploads.send(self._job(descriptor), content)
 
     def mount(self, descriptor: Descriptor, source: str) -> bool:
         """Ask the registry to take a blob over from another of its repositories."""
-        return self._uploads.mount(self.wire, self._base, self._name, source, descriptor)
+        if source == self._name:
+            return False
+        scopes = self.scopes("PUT") | {f"repository:{source}:pull"}
+        return self._uploads.mount(self._job(descriptor), source, scopes)
 
     def tag(self, descriptor: Descriptor, reference: Reference) -> None:
         """Give a manifest a tag; a reference with a digest alone needs none.
@@ -258,6 +261,14 @@ class RegistryRepository(OrasMethods):
             return
 
     # Details
+
+    @property
+    def api_name(self) -> str:
+        """The repository's name as the registry's API calls it."""
+        return self._name
+
+    def _job(self, descriptor: Descriptor) -> Job:
+        return Job(self.wire, self._base, self.scopes("PUT"), descriptor, self.place)
 
     def scopes(self, method: str) -> frozenset[str]:
         """What a request with this method needs."""

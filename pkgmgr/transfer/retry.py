@@ -44,6 +44,10 @@ class Stop:
         """Ask everyone to end."""
         self._event.set()
 
+    def is_set(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
     def check(self) -> None:
         """End here if it was asked.
 
