@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pannier.pkgmgr.errors import InvalidOption
 
 from .constraint import Constraint
+from .errors import EngineMissing
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
 
 MAX_SOURCE = 256 * 1024  # characters of a grammar or a schema as JSON
 MAX_DEPTH = 64  # of a schema
@@ -34,10 +38,9 @@ def json_schema(schema: Any) -> Constraint:
         InvalidOption: for what is no schema, or one beyond what is supported.
     """
     _check_schema(schema)
-    from llguidance import LLMatcher
-
+    matcher = _matcher()
     try:
-        grammar = LLMatcher.grammar_from_json_schema(
+        grammar = matcher.grammar_from_json_schema(
             _without_options(schema),
             overrides={
                 "whitespace_flexible": True,
@@ -52,32 +55,30 @@ def json_schema(schema: Any) -> Constraint:
 
 def regex(pattern: str) -> Constraint:
     """Text that a regular expression matches as a whole (syntax of Rust's regex crate)."""
-    from llguidance import LLMatcher
-
+    matcher = _matcher()
     _check_size(pattern, "regular expression")
-    return _checked(LLMatcher.grammar_from_regex(pattern), "regular expression")
+    return _checked(matcher.grammar_from_regex(pattern), "regular expression")
 
 
 def lark(source: str) -> Constraint:
     """Text of a grammar in llguidance's variant of Lark."""
-    from llguidance import LLMatcher
-
+    matcher = _matcher()
     _check_size(source, "Lark grammar")
-    return _checked(LLMatcher.grammar_from_lark(source), "Lark grammar")
+    return _checked(matcher.grammar_from_lark(source), "Lark grammar")
 
 
 def gbnf(source: str) -> Constraint:
     """Text of a grammar in llama.cpp's GBNF."""
+    matcher = _matcher()
     from llguidance.gbnf_to_lark import gbnf_to_lark
 
     _check_size(source, "GBNF grammar")
     try:
         converted = gbnf_to_lark(source)
-    except (ValueError, RecursionError) as error:
+    except Exception as error:  # the converter raises plain ones for undefined rules
         raise InvalidOption(f"the GBNF grammar cannot be used: {_first_line(error)}") from error
-    from llguidance import LLMatcher
 
-    return _checked(LLMatcher.grammar_from_lark(converted), "GBNF grammar")
+    return _checked(matcher.grammar_from_lark(converted), "GBNF grammar")
 
 
 def tool_call(
@@ -110,10 +111,20 @@ def _call_schema(function: Mapping[str, Any], wrapper: str) -> dict[str, Any]:
     }
 
 
-def _checked(grammar: str, what: str) -> Constraint:
-    from llguidance import LLMatcher
+def _matcher() -> type[LLMatcher]:
+    try:
+        from llguidance import LLMatcher
+    except ImportError as error:
+        raise EngineMissing(
+            "constrained answers need the llguidance package",
+            hint="pip install 'pannier[runtime]'",
+        ) from error
+    return LLMatcher
 
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+
+def _checked(grammar: str, what: str) -> Constraint:
+    matcher = _matcher()
+    is_error, messages = matcher.validate_grammar_with_warnings(grammar)
     if is_error:
         raise InvalidOption(f"the {what} cannot be used: {_first_line(messages[0])}")
     return Constraint(grammar)

@@ -54,8 +54,10 @@ class Constrainer:
         from llguidance import LLMatcher
 
         matcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
+        # The first mask shows whether the grammar stays within the library's bounds.
+        matcher.compute_bitmask()
         if matcher.is_error():
-            raise ValueError(matcher.get_error().partition("\n")[0])
+            raise ValueError(first_line(matcher.get_error()))
         return matcher
 
     def _ll_tokenizer(self) -> LLTokenizer:
@@ -217,7 +219,7 @@ class Gate:
         bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
         allowed = numpy.unpackbits(bits, count=len(logits), bitorder="little")
         if not allowed.any() or self._matcher.is_error():
-            _LOG.warning("a grammar ended early: %s", self._matcher.get_error())
+            _LOG.warning("a grammar ended early: %s", first_line(self._matcher.get_error()))
             _allow_only(logits, list(self._constrainer.end_tokens))
             return
         logits[allowed == 0] = -float("inf")
@@ -245,6 +247,11 @@ class Gate:
             assert self._matcher is not None
             text = rest.decode("utf-8", "replace").lstrip()
             self._matcher.try_consume_tokens(self._constrainer.tokenize(text, False))
+
+
+def first_line(text: str) -> str:
+    """The reason alone: the library puts its whole state behind it."""
+    return text.strip().partition("\n")[0][:300]
 
 
 def _allow_only(logits: Any, tokens: list[int]) -> None:

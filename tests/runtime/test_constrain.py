@@ -1,0 +1,190 @@
+"""Grammars are checked before an engine sees them, and gates let only what they allow pass."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy
+import pytest
+
+from pannier.pkgmgr.errors import InvalidOption
+from pannier.runtime import constrain
+from pannier.runtime.constrain import MAX_DEPTH, MAX_ENUM
+from pannier.runtime.constraingate import Constrainer, Gate
+from pannier.runtime.constraint import Constraint
+
+END, OPEN, CLOSE, CALL = 256, 257, 258, 259
+PIECES = [bytes([byte]) for byte in range(256)] + [b"", b"<think>", b"</think>", b"<call>"]
+SPECIAL = {"<think>": OPEN, "</think>": CLOSE, "<call>": CALL}
+
+
+def tokenize(text: str, special: bool) -> list[int]:
+    """Bytes, and the marks as one token each."""
+    tokens: list[int] = []
+    while text:
+        mark = next((mark for mark in SPECIAL if special and text.startswith(mark)), None)
+        tokens += [SPECIAL[mark]] if mark else list(text[0].encode())
+        text = text[len(mark) if mark else 1 :]
+    return tokens
+
+
+def gate(constraint: Constraint) -> Gate:
+    constrainer = Constrainer(
+        PIECES,
+        end_tokens=frozenset({END}),
+        control_tokens=frozenset({END}),
+        eos=END,
+        tokenize=tokenize,
+    )
+    return constrainer.gate(constraint)
+
+
+def write(made: Gate, wanted: str) -> str:
+    """What comes out where the model wants to write `wanted`, then anything short, then the end."""
+    out: list[int] = []
+    wishes = tokenize(wanted, True)
+    while len(out) < 300:
+        logits = numpy.zeros(len(PIECES), dtype=numpy.float32)
+        logits[ord(" ") : ord("~")] = 1
+        logits[[ord('"'), ord("}"), ord("]"), ord("0")]] = 2
+        logits[END] = 3
+        if wishes:
+            logits[wishes[0]] = 9
+        made.restrict(logits)
+        token = int(logits.argmax())
+        if wishes and token == wishes[0]:
+            wishes.pop(0)
+        if token == END:
+            break
+        made.accept(token)
+        out.append(token)
+    return b"".join(PIECES[token] for token in out).decode()
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"enum": ["x", "y"]}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+
+
+def test_json_of_a_schema_comes_out_whatever_the_model_wants() -> None:
+    text = write(gate(constrain.json_schema(SCHEMA)), "Sure! Here it is")
+    value = json.loads(text)
+    assert set(value) == {"a", "b"}
+    assert value["b"] in ("x", "y")
+    assert isinstance(json.loads(write(gate(constrain.json_object()), "no")), dict)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "wanted", "text"),
+    [
+        (constrain.regex(r"(yes|no), [0-9]{2}"), "no! 42", "no, 00"),
+        (constrain.lark('start: "A" /[0-9]/ "Z"'), "Az7", "A0Z"),
+        (constrain.gbnf('root ::= "x" [a-c]+ "y"'), "xbcy", "xbcy"),
+    ],
+)
+def test_other_grammars(constraint: Constraint, wanted: str, text: str) -> None:
+    assert write(gate(constraint), wanted)[: len(text)] == text
+
+
+TOOLS: list[dict[str, Any]] = [
+    {"type": "function", "function": {"name": "time"}},
+    {"type": "function", "function": {"name": 'odd näme"', "parameters": SCHEMA}},
+]
+
+
+def test_a_required_call_names_a_tool_and_fits_its_schema() -> None:
+    value = json.loads(write(gate(constrain.tool_call(TOOLS)), '{"name": "odd'))
+    assert value["name"] == 'odd näme"'
+    assert set(value["arguments"]) == {"a", "b"}
+    one = json.loads(write(gate(constrain.tool_call(TOOLS, name="time")), "x"))
+    assert one == {"name": "time", "arguments": {}}
+    with pytest.raises(InvalidOption, match="'nope' is required"):
+        constrain.tool_call(TOOLS, name="nope")
+    with pytest.raises(InvalidOption, match="a tool call is required"):
+        constrain.tool_call([])
+
+
+YES = constrain.regex("yes").grammar
+THINK = ("<think>", "</think>")
+
+
+@pytest.mark.parametrize(
+    ("constraint", "wanted", "text"),
+    [
+        (Constraint(YES, THINK), "<think>hm, no</think>no", "<think>hm, no</think>yes"),
+        (Constraint(YES, THINK), "no", "yes"),
+        (Constraint(YES, THINK, is_open=True), "hm</think>no", "hm</think>yes"),
+        (Constraint(YES, THINK, is_open=True, budget=3), "abcdefg", "abc\n</think>\n\nyes"),
+        (Constraint("", THINK, is_open=True, budget=2), "abcd", "ab\n</think>\n\ncd"),
+        (Constraint(YES, prefix="<call>:"), "no", "<call>:yes"),
+        (
+            Constraint(YES, THINK, prefix="<call>:"),
+            "<think>a</think>",
+            "<think>a</think><call>:yes",
+        ),
+        (Constraint(YES, THINK, prefix="<call>:"), "<call>no", "<call>:yes"),
+        (Constraint(YES, trigger="<call>"), "free<call>no more", "free<call>yesno more"),
+        (Constraint(YES, trigger="ca:"), "a ca:no ca:x", "a ca:yesno ca:yesx"),
+    ],
+)
+def test_a_grammar_begins_where_it_should(constraint: Constraint, wanted: str, text: str) -> None:
+    assert write(gate(constraint), wanted) == text
+
+
+def deep(levels: int) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ("text", "is an object"),
+        ({"$ref": "https://example.com/schema.json"}, "only # is supported"),
+        ({"properties": {"a": {"$ref": "file:///etc/passwd"}}}, "only # is supported"),
+        (deep(MAX_DEPTH), "levels deep"),
+        (deep(5000), "levels deep"),
+        ({"enum": list(range(MAX_ENUM + 1))}, "values"),
+        ({"description": "x" * 300_000}, "characters"),
+        ({"type": "nonsense"}, "cannot be used"),
+        (
+            {"type": "object", "unevaluatedProperties": False, "dependentSchemas": {}},
+            "cannot be used",
+        ),
+        ({"$ref": "#/$defs/missing"}, "cannot be used"),
+        ({"type": "string", "pattern": "(" * 50}, "cannot be used"),
+    ],
+)
+def test_a_schema_that_cannot_be_obeyed_is_refused(schema: Any, reason: str) -> None:
+    with pytest.raises(InvalidOption, match=reason):
+        constrain.json_schema(schema)
+
+
+def test_a_schema_cannot_set_compiler_options() -> None:
+    constrain.json_schema({"type": "object", "x-guidance": {"lenient": True}})
+    with pytest.raises(InvalidOption):
+        constrain.json_schema({"type": "nonsense", "x-guidance": {"lenient": True}})
+
+
+@pytest.mark.parametrize("source", ["start: nope", "%%%", "start: (("])
+def test_a_broken_grammar_is_refused(source: str) -> None:
+    with pytest.raises(InvalidOption, match="Lark grammar cannot be used"):
+        constrain.lark(source)
+
+
+@pytest.mark.parametrize("pattern", ["(", "(?=x)", "x" * 300_000])
+def test_a_broken_expression_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidOption, match="regular expression"):
+        constrain.regex(pattern)
+
+
+@pytest.mark.parametrize("source", ["root ::= nope", "root ::= (", "root ="])
+def test_a_broken_gbnf_is_refused(source: str) -> None:
+    with pytest.raises(InvalidOption, match="GBNF grammar cannot be used"):
+        constrain.gbnf(source)
