@@ -15,7 +15,7 @@ from typing import Any
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 from pannier.runtime.errors import UnsupportedRequest
-from pannier.runtime.interface import LoadedModel, Runtime
+from pannier.runtime.interface import Embeddings, LoadedModel, Runtime
 from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
 from pannier.runtime.prompt import ChatPrompt
@@ -163,6 +163,42 @@ class Service:
             examples=not completion.context,
         )
 
+    def embed(self, call: Call, texts: Sequence[str], *, gone: Gone = never) -> Embeddings:
+        """A vector of length 1 for each text; none for no text, and the model is loaded.
+
+        Raises:
+            ModelNotFound, LoadError, UnsupportedRequest, ClientGone.
+            ContextOverflow: a text is too long and `call.truncate` is off.
+        """
+        model = self.library.find(call.model)
+        options = split_options(model.spec.params, call.options)
+        if not texts:
+            loaded = self._load(model, options, call.keep_alive_s, gone)
+            return Embeddings([], 0, loaded)
+        return unless_gone(
+            gone,
+            lambda: self.runtime.embed(
+                model.source,
+                texts,
+                truncate=call.truncate,
+                options=options.load,
+                keep_alive_s=call.keep_alive_s,
+            ),
+        )
+
+    def rank(
+        self, call: Call, query: str, texts: Sequence[str], *, gone: Gone = never
+    ) -> Embeddings:
+        """How relevant each text is to a query, one score per row; raises as `embed` does."""
+        model = self.library.find(call.model)
+        options = split_options(model.spec.params, call.options)
+        return unless_gone(
+            gone,
+            lambda: self.runtime.rank(
+                model.source, query, texts, options=options.load, keep_alive_s=call.keep_alive_s
+            ),
+        )
+
     def count_tokens(self, model: StoredModel, prompt: ChatPrompt) -> int:
         """How many tokens a prompt has; loads the model where needed.
 
@@ -180,13 +216,7 @@ class Service:
         Raises:
             ModelNotFound, LoadError, ClientGone.
         """
-        model, options = self.find(call, verb)
-        return unless_gone(
-            gone,
-            lambda: self.runtime.load(
-                model.source, options=options.load, keep_alive_s=call.keep_alive_s
-            ),
-        )
+        return self._load(*self.find(call, verb), call.keep_alive_s, gone)
 
     def unload(self, name: str) -> bool:
         """Let a model go as soon as nobody uses it; False where it was not in memory.
@@ -195,6 +225,16 @@ class Service:
             ModelNotFound: where the store has no such model.
         """
         return self.runtime.unload(self.library.spec(name)[1].digest)
+
+    def _load(
+        self, model: StoredModel, options: Options, keep_alive_s: float | None, gone: Gone
+    ) -> LoadedModel:
+        return unless_gone(
+            gone,
+            lambda: self.runtime.load(
+                model.source, options=options.load, keep_alive_s=keep_alive_s
+            ),
+        )
 
     def _start(
         self,

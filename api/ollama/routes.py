@@ -16,7 +16,7 @@ from ..errors import Failure, RequestError, failure_of
 from ..service import Call, Service
 from ..streaming import client_gone, ndjson
 from ..wire import read_body
-from . import catalogue, convert, transfers
+from . import catalogue, convert, embeddings, transfers
 from .schema import ChatRequest, GenerateRequest
 
 # What clients are told that gate features on Ollama's version: the one whose API this is.
@@ -48,6 +48,7 @@ def blueprint(service: Service) -> Blueprint:
         return _chat(service, read_body(ChatRequest))
 
     catalogue.add_routes(routes, service)
+    embeddings.add_routes(routes, service)
     transfers.add_routes(routes, service)
     return routes
 

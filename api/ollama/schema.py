@@ -96,6 +96,26 @@ class ChatRequest(_Inference):
     tools: list[dict[str, Any]] = Field(default_factory=list)
 
 
+class EmbedRequest(Wire):
+    """POST /api/embed."""
+
+    model: str = ""
+    input: Any = None
+    truncate: bool = True
+    dimensions: int = Field(0, ge=0)
+    keep_alive: KeepAlive = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class EmbeddingsRequest(Wire):
+    """POST /api/embeddings, the older form."""
+
+    model: str = ""
+    prompt: str = ""
+    keep_alive: KeepAlive = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
 class ShowRequest(_Named):
     """POST /api/show."""
 

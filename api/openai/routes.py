@@ -12,7 +12,7 @@ from ..errors import Failure, RequestError
 from ..library import Card
 from ..service import Service
 from ..wire import read_body, warned
-from . import convert, responses, schema, texts
+from . import convert, responses, schema, texts, tokens
 from .responses_schema import ResponsesRequest
 
 
@@ -43,6 +43,7 @@ def blueprint(service: Service) -> Blueprint:
     def model(name: str) -> Response:
         return jsonify(_one_model(service, name.replace("%2F", "/").replace("%2f", "/")))
 
+    tokens.add_routes(routes, service)
     return routes
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from pannier.pkgmgr.digest import Digest
-from pannier.runtime.interface import FOREVER, LoadedModel, ModelSource
+from pannier.runtime.errors import ContextOverflow
+from pannier.runtime.interface import FOREVER, Embeddings, LoadedModel, ModelSource
 from pannier.runtime.request import (
     Delta,
     FinishReason,
@@ -116,6 +117,33 @@ class ScriptedRuntime:
         self.requests.append(request)
         self.streams.append(ScriptedStream(model, self.steps))
         return self.streams[-1]
+
+    def embed(
+        self,
+        source: ModelSource,
+        texts: Sequence[str],
+        *,
+        truncate: bool = True,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Embeddings:
+        model = self.load(source, options=options, keep_alive_s=keep_alive_s)
+        if any(len(text) > 1000 for text in texts) and not truncate:
+            raise ContextOverflow(5000, 1000)
+        return Embeddings([[0.6, 0.0, 0.8] for _ in texts], sum(map(len, texts)), model)
+
+    def rank(
+        self,
+        source: ModelSource,
+        query: str,
+        texts: Sequence[str],
+        *,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Embeddings:
+        model = self.load(source, options=options, keep_alive_s=keep_alive_s)
+        rows = [[float(query in text)] for text in texts]
+        return Embeddings(rows, sum(map(len, texts)), model)
 
     def tokenize(self, source: ModelSource, text: str, *, special: bool = False) -> list[int]:
         return list(text.encode())
