@@ -1,0 +1,114 @@
+"""What `run` makes of its arguments, its input and the images that a prompt names."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pannier.api.console.images import take_images
+from pannier.api.console.run import read_format, read_think, whole_prompt
+from pannier.api.console.terminal import QUOTES, read_message
+from pannier.pkgmgr.errors import InvalidInput, InvalidOption
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("piped", "words", "prompt"),
+    [
+        ("text", [], "text"),
+        ("text", ["sum", "up"], "text sum up"),
+        ("", ["sum", "up"], "sum up"),
+        ("", [], ""),
+    ],
+)
+def test_a_pipe_goes_before_the_arguments(
+    monkeypatch: pytest.MonkeyPatch, piped: str, words: list[str], prompt: str
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+    assert whole_prompt(words) == prompt
+
+
+def test_a_terminal_without_a_prompt_opens_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("sys.stdout", Terminal())
+    assert whole_prompt([]) is None
+    assert whole_prompt(["hello"]) == "hello"
+
+
+def test_format_is_json_or_a_schema_or_a_file_with_one(tmp_path: Path) -> None:
+    schema = {"type": "object"}
+    path = tmp_path / "schema.json"
+    path.write_text(json.dumps(schema))
+    assert read_format(None) is None
+    assert read_format("json") == "json"
+    assert read_format(json.dumps(schema)) == schema
+    assert read_format(str(path)) == schema
+
+
+@pytest.mark.parametrize("text", ["xml", "{broken", "[1]"])
+def test_other_formats_are_errors(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidOption):
+        read_format(text)
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(InvalidOption):
+        read_format(str(tmp_path / "list.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(None, None), ("true", True), ("false", False), ("high", "high")]
+)
+def test_think(text: str | None, value: Any) -> None:
+    assert read_think(text) == value
+
+
+def test_think_knows_no_other_words() -> None:
+    with pytest.raises(InvalidOption):
+        read_think("hard")
+
+
+def test_images_are_taken_out_of_the_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "a llama.png"
+    path.write_bytes(PNG)
+    escaped = str(path).replace(" ", "\\ ")
+    text, images = take_images(f"What is in {escaped} here?")
+    assert text == "What is in  here?"
+    assert images == [base64.b64encode(PNG).decode()]
+
+
+def test_paths_of_nothing_stay_text() -> None:
+    assert take_images("see /nothing/there.png") == ("see /nothing/there.png", [])
+
+
+def test_files_that_are_no_images_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("secret")
+    with pytest.raises(InvalidInput):
+        take_images(f"look at {path}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["one line"], "one line"),
+        ([f"{QUOTES}one{QUOTES}"], "one"),
+        ([f"{QUOTES}one", f"two{QUOTES}"], "one\ntwo"),
+        ([QUOTES, "", "two", QUOTES], "two"),
+        ([f"say {QUOTES} aloud"], f"say {QUOTES} aloud"),
+        ([f"/set system {QUOTES}one", f"two{QUOTES}"], "/set system one\ntwo"),
+    ],
+)
+def test_quotes_make_messages_of_several_lines(lines: list[str], message: str) -> None:
+    rest = iter(lines)
+    assert read_message(next(rest), lambda: next(rest)) == message
+    assert list(rest) == []
