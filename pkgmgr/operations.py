@@ -17,14 +17,14 @@ from .descriptor import Descriptor
 from .dialects import dialect_for, read_spec
 from .dialects.base import MAX_SMALL_BLOB
 from .digest import Digest
-from .errors import InvalidManifest, ManifestError, UnknownDialect
+from .errors import InvalidManifest, InvalidOption, ManifestError, UnknownDialect
 from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
-from .mediatypes import REF_NAME
+from .mediatypes import MANIFEST_TYPES, REF_NAME
 from .modelspec import ModelSpec, Role
 from .reference import Reference, is_tag
 from .store.index import Entry
 from .store.store import Store
-from .transfer.events import OnEvent, ignore
+from .transfer.events import Noticed, OnEvent, ignore
 
 if TYPE_CHECKING:
     from .gguf import Header
@@ -73,11 +73,25 @@ class Removed:
 
 
 def pull(
-    store: Store, reference: Reference, *, settings: Settings, on_event: OnEvent = ignore
+    store: Store,
+    reference: Reference,
+    *,
+    settings: Settings,
+    on_event: OnEvent = ignore,
+    variant: str | None = None,
 ) -> Descriptor:
     """Copy a model from its registry into the store, and give it its name there.
 
+    Args:
+        store: takes it in.
+        reference: the model.
+        settings: of the user.
+        on_event: told of the transfer, and of which variant was chosen.
+        variant: which child of an index (`variants.choose`); None for the best that fits this
+            machine's free memory, `all` for the index with all of them.
+
     Raises:
+        InvalidOption: where the name is an index and no single variant is meant.
         Untrusted: where the trust policy refuses the model; no layer was fetched.
         ModelNotFound, TransferError, IntegrityError, NoSpace: the name is as it was before.
     """
@@ -86,9 +100,12 @@ def pull(
     with ExitStack() as closing:
         registry = _open(closing, reference, settings)
         root = registry.resolve(reference)
+        chosen = _chosen(registry, root, variant, on_event)
+        if chosen.digest != root.digest and reference.digest:
+            reference = reference.with_digest(chosen.digest)
         closing.enter_context(store.lease())
-        pulling.pull(registry, store, root, reference, on_event=on_event)
-    return root
+        pulling.pull(registry, store, chosen, reference, on_event=on_event)
+    return chosen
 
 
 def push(
@@ -250,6 +267,24 @@ def remove(store: Store, references: Sequence[Reference]) -> Removed:
     for reference in found:
         attachments.remove_name(store, reference)
     return Removed(tuple(found), store.collect(grace_s=0).size)
+
+
+def _chosen(
+    registry: RegistryRepository, root: Descriptor, variant: str | None, on_event: OnEvent
+) -> Descriptor:
+    """The manifest that is pulled for a root; of an index one child, said out loud."""
+    from . import variants
+
+    if root.media_type in MANIFEST_TYPES and variant is None:
+        return root
+    content = attachments.read_manifest(registry, root)
+    if variant == variants.ALL or isinstance(content, Manifest):
+        if variant not in (None, variants.ALL):
+            raise InvalidOption("the name stands for one model, which has no variants")
+        return root
+    choice = variants.choose(content, variant, free=variants.free_memory())
+    on_event(Noticed(f"taking variant {choice.variant}: {choice.reason}"))
+    return choice.variant.descriptor
 
 
 def _tagged_children(content: Manifest | Index) -> Iterator[tuple[Descriptor, str]]:

@@ -26,6 +26,9 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS = " KMGT"
 _PIPE = "-"
 
+Link = Annotated[
+    bool, typer.Option("--link", help="With an Ollama store: share files by hard link.")
+]
 BundlePath = Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A bundle or OCI layout.")]
 
 
@@ -43,7 +46,7 @@ def export(
     names: Names,
     out: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE|DIR/|-", help="Where to write.")
-    ],
+    ] = "",
     split: Annotated[
         str | None,
         typer.Option(metavar="SIZE", help="Write volumes of this size (4G fits FAT32)."),
@@ -57,34 +60,64 @@ def export(
     bare: Annotated[
         bool, typer.Option("--bare", help="Without signatures and other attachments.")
     ] = False,
+    form: Annotated[
+        str, typer.Option("--format", metavar="oci|docker", help="docker: for its `model load`.")
+    ] = "oci",
+    ollama_store: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write into Ollama's store (its models directory)."),
+    ] = None,
+    link: Link = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write models into a bundle: an OCI archive, volumes of one, or (DIR/) an OCI layout."""
-    from ..bundle import export as writer
+    if ollama_store is not None or form != "oci":
+        from . import foreign
 
+        foreign.export(
+            names,
+            out,
+            form=form,
+            ollama_store=ollama_store,
+            link=link,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    if not out:
+        raise typer.BadParameter("name a FILE, a DIR/ or - with -o", param_hint="--output")
     store = Store.open()
     volume_size = parse_size(split) if split else None
     made = _plan(
         store, [parse_name(name) for name in names], since or [], with_attachments=not bare
     )
     output = Output(as_json=as_json, quiet=quiet)
-    files = [out]
+    files = _write(store, made, out, volume_size, output)
+    if out != _PIPE:
+        _report(output, made, files)
+
+
+def _write(
+    store: Store, made: Plan, out: str, volume_size: int | None, output: Output
+) -> list[str]:
+    """Write a planned bundle to where `out` says; gives the names of its files."""
+    from ..bundle import export as writer
+
     with output.progress(f"exporting to {out}") as on_event:
         if out == _PIPE:
             writer.write_tar(made, store, sys.stdout.buffer, on_event=on_event)
             sys.stdout.buffer.flush()
-            return
-        if out.endswith("/") or Path(out).is_dir():
+        elif out.endswith("/") or Path(out).is_dir():
             writer.write_directory(made, store, Path(out), on_event=on_event)
         elif volume_size is not None:
             volumes = writer.write_volumes(
                 made, store, Path(out), size=volume_size, on_event=on_event
             )
-            files = [str(path) for path in volumes]
+            return [str(path) for path in volumes]
         else:
             writer.write_file(made, store, Path(out), on_event=on_event)
-    _report(output, made, files)
+    return [out]
 
 
 def import_bundle(
@@ -94,12 +127,23 @@ def import_bundle(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these models.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every model of an Ollama store.")
+    ] = False,
+    link: Link = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Bring models in from a bundle, verified, whole models only; prints their digests."""
+    from ..ollama_store import is_ollama_store
+
     wanted = [parse_name(name) for name in names or []]
     output = Output(as_json=as_json, quiet=quiet)
+    if is_ollama_store(Path(source)):
+        from . import foreign
+
+        foreign.import_ollama(Path(source), wanted, everything=everything, link=link, output=output)
+        return
     done = _load(source, wanted, output)
     output.result(
         {

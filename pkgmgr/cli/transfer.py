@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from ..store.store import Store
 from .names import Name, parse_name, settings_for
 from .options import Insecure, Json, PlainHttp, Quiet
 from .output import Output
+
+if TYPE_CHECKING:
+    from ..reference import Reference
+    from ..settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +29,17 @@ def push(
         str | None,
         typer.Argument(metavar="DESTINATION", help="Where to, if not where the name says."),
     ] = None,
+    dialects: Annotated[
+        list[str] | None,
+        typer.Option("--as", metavar="DIALECT", help="modelpack, ollama or docker; repeatable."),
+    ] = None,
+    tag_pattern: Annotated[
+        str | None,
+        typer.Option(metavar="PATTERN", help="Tags of several dialects: {tag}-{dialect}."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a dialect that cannot express everything.")
+    ] = False,
     plain_http: PlainHttp = False,
     insecure: Insecure = False,
     as_json: Json = False,
@@ -34,12 +49,17 @@ def push(
     reference = parse_name(name)
     target = parse_name(destination) if destination else reference
     output = Output(as_json=as_json, quiet=quiet)
+    settings = settings_for(plain_http=plain_http, insecure=insecure)
+    wanted = dialects or _default_dialects(settings, target)
+    if wanted:
+        _push_as(output, reference, target, wanted, tag_pattern, strict, settings)
+        return
     with output.progress(f"pushing {target.familiar}") as on_event:
         descriptor = operations.push(
             Store.open(),
             reference,
             target,
-            settings=settings_for(plain_http=plain_http, insecure=insecure),
+            settings=settings,
             on_event=on_event,
         )
     output.result(
@@ -48,8 +68,55 @@ def push(
     )
 
 
+def _default_dialects(settings: Settings, target: Reference) -> list[str]:
+    dialect = settings.registry(target.host, target.repository).dialect
+    return [dialect] if dialect else []
+
+
+def _push_as(
+    output: Output,
+    reference: Reference,
+    target: Reference,
+    dialects: list[str],
+    pattern: str | None,
+    strict: bool,
+    settings: Settings,
+) -> None:
+    from ..conversion import push_as
+
+    with output.progress(f"pushing {target.familiar}") as on_event:
+        pushed = push_as(
+            Store.open(),
+            reference,
+            target,
+            dialects,
+            settings=settings,
+            pattern=pattern,
+            strict=strict,
+            on_event=on_event,
+        )
+    records = [
+        {
+            "name": name.familiar,
+            "digest": str(item.descriptor.digest),
+            "dialect": item.dialect,
+            "dropped": list(item.dropped),
+        }
+        for name, item in pushed
+    ]
+    if len(records) == 1:
+        output.result(records[0], lines=[str(records[0]["digest"])])
+        return
+    lines = [f"{record['digest']} {record['name']}" for record in records]
+    output.result({"pushed": records}, lines=lines)
+
+
 def pull(
     name: Name,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="Which model of an index: a quantization, tag or platform, or `all`."),
+    ] = None,
     plain_http: PlainHttp = False,
     insecure: Insecure = False,
     as_json: Json = False,
@@ -64,6 +131,7 @@ def pull(
             reference,
             settings=settings_for(plain_http=plain_http, insecure=insecure),
             on_event=on_event,
+            variant=variant,
         )
     output.result(
         {"name": reference.familiar, "digest": str(descriptor.digest)},
