@@ -25,6 +25,7 @@ STATUSES: Mapping[type[BaseException], int] = {
     pkgmgr.InvalidInput: 400,
     pkgmgr.NotFound: 404,
     pkgmgr.IntegrityError: 500,
+    pkgmgr.Untrusted: 403,
     pkgmgr.ManifestError: 500,
     pkgmgr.TransferError: 502,
     pkgmgr.NetworkError: 502,

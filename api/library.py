@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from pannier.pkgmgr.attachments import is_attachment
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.dialects import read_spec
 from pannier.pkgmgr.dialects.base import MAX_SMALL_BLOB
@@ -23,6 +24,7 @@ from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.index import Entry
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.trust.gate import LoadGate
 from pannier.pkgmgr.unpack import unpack
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.prompt import PromptBuilder
@@ -98,6 +100,7 @@ class Library:
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
         self.settings = settings
+        self._gate = LoadGate(store)
         self._specs: _Kept[Digest, tuple[ModelSpec, int]] = _Kept(_MAX_SPECS)
         self._prompts: _Kept[Digest, PromptBuilder] = _Kept(_MAX_HEADERS)
 
@@ -108,8 +111,10 @@ class Library:
             InvalidReference: it is no name.
             ModelNotFound: the store has no such model.
             ManifestError: what has the name is no model.
+            Untrusted: the trust policy refuses it.
         """
         entry = self.store.find(self.settings.parse(name))
+        self._gate.check(entry.reference, entry.descriptor.digest)
         packed, size = self._spec(entry.descriptor.digest)
         spec = unpack(self.store, packed)
         prompts = self._prompts.get(spec.digest, lambda: self._make_prompts(spec))
@@ -125,6 +130,8 @@ class Library:
         """Every model of the store, newest first; what is no model is left out."""
         cards = []
         for entry in self.store.entries():
+            if is_attachment(self.store, entry):
+                continue
             try:
                 spec, size = self._spec(entry.descriptor.digest)
             except (ManifestError, NotFound):

@@ -36,6 +36,7 @@ _FILE = "policy.toml"
 _VERDICTS = "verdicts.json"
 _MAX_VERDICTS = 16 << 20
 _MAX_CONFIG = 4 << 20
+_MAX_KNOWN = 1024
 _LICENSES = "org.opencontainers.image.licenses"
 
 
@@ -111,6 +112,31 @@ def check_store(store: Store, reference: Reference, *, on_event: OnEvent = ignor
     content = store.manifest(entry.descriptor.digest)
     found = attachments.in_store(store, entry.descriptor.digest)
     _decide(store, policy, entry.reference, content, found, store, on_event)
+
+
+class LoadGate:
+    """Asks the policy before loads, once for each model under each policy. Thread-safe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._allowed: set[tuple[Digest, str, Digest]] = set()
+
+    def check(self, reference: Reference, digest: Digest) -> None:
+        """Let a stored model be loaded, or not.
+
+        Raises:
+            Untrusted: where the policy refuses it.
+            InvalidPolicy, IntegrityError: as things are.
+        """
+        policy = load_policy(self._store)
+        if policy is None:
+            return
+        known = (policy.digest, reference.key, digest)
+        if known not in self._allowed:
+            check_store(self._store, reference)
+            if len(self._allowed) >= _MAX_KNOWN:
+                self._allowed.clear()
+            self._allowed.add(known)
 
 
 def check_manifest(

@@ -260,3 +260,22 @@ def test_any_document_can_hang_on_a_model(store: Store) -> None:
     assert found.manifest.descriptor.digest == digest
     assert found.kind == "application/spdx+json"
     assert found.manifest.layers[0].digest == Digest.of(b"{}")
+
+
+def test_a_load_is_judged_once_under_each_policy(store: Store) -> None:
+    loads = gate.LoadGate(store)
+    digest = store.find(ONE).descriptor.digest
+    loads.check(ONE, digest)
+    set_policy(store)
+    with pytest.raises(Untrusted):
+        loads.check(ONE, digest)
+    sign(store)
+    loads.check(ONE, digest)
+    for found in attachments.in_store(store, digest):
+        store.untag(found.reference_in(ONE))
+    loads.check(ONE, digest)
+    set_policy(
+        store, ENFORCE + f'[[rule]]\nmatch = ["**"]\nmode = "off"\ndeny-digests = ["{digest}"]'
+    )
+    with pytest.raises(Untrusted, match="denied"):
+        loads.check(ONE, digest)
