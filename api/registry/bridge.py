@@ -16,16 +16,25 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from pannier.pkgmgr.descriptor import Descriptor
+from pannier.pkgmgr.dialects import modelpack, ollama
+from pannier.pkgmgr.dialects.convert import convert, writable
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import BlobNotFound, InvalidManifest, ModelNotFound, TransferError
+from pannier.pkgmgr.errors import (
+    BlobNotFound,
+    InvalidManifest,
+    ModelNotFound,
+    RegistryError,
+    TransferError,
+)
 from pannier.pkgmgr.manifest import Index, Manifest
-from pannier.pkgmgr.mediatypes import INDEX_TYPES, MANIFEST_TYPES, OCTET_STREAM
+from pannier.pkgmgr.mediatypes import DOCKER_MANIFEST, INDEX_TYPES, MANIFEST_TYPES, OCTET_STREAM
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.collect import is_optional
 from pannier.pkgmgr.store.store import Store
 from pannier.pkgmgr.transfer.content import Reader
 from pannier.pkgmgr.transfer.copy import read_manifest
 from pannier.pkgmgr.transfer.registry import RegistryRepository
+from pannier.pkgmgr.transfer.verify import VerifyingReader
 
 from .cache import Cache
 from .contents import Contents, parse_digest
@@ -151,7 +160,12 @@ class Bridge:
         descriptor = Descriptor(described.media_type, digest, described.size)
         with self._upstream.repository(name) as repository:
             here = [self._push_child(repository, child) for child in content.children]
-            repository.push(descriptor, io.BytesIO(content.raw))
+            try:
+                repository.push(descriptor, io.BytesIO(content.raw))
+            except RegistryError as error:
+                if not (isinstance(content, Manifest) and _refuses_docker(error, described)):
+                    raise
+                descriptor = self._push_converted(name, repository, content)
             for tag in tags:
                 repository.tag(descriptor, self._wanted(name, tag))
         if all(here) and self._cache is not None:
@@ -242,6 +256,23 @@ class Bridge:
             repository.push(child, content)
         return True
 
+    def _push_converted(
+        self, name: str, repository: RegistryRepository, manifest: Manifest
+    ) -> Descriptor:
+        """Push an Ollama model as a ModelPack one, which keeps the original within it."""
+
+        def open_blob(descriptor: Descriptor) -> bytes:
+            with self.open(name, descriptor) as content:
+                return VerifyingReader(content, descriptor).read()
+
+        spec = ollama.read(manifest, open_blob)
+        made = convert(manifest, spec, writable(modelpack.name), open_blob)
+        original = Descriptor(OCTET_STREAM, manifest.descriptor.digest, len(manifest.raw))
+        for descriptor, data in (*made.blobs, (original, manifest.raw)):
+            repository.push(descriptor, io.BytesIO(data))
+        repository.push(made.descriptor, io.BytesIO(made.manifest))
+        return made.descriptor
+
     def _while_down(self, error: TransferError, answer: Callable[[], _Answer]) -> _Answer:
         """What the cache says instead, where an error means that nobody can be asked."""
         if not is_down(error):
@@ -250,3 +281,9 @@ class Bridge:
             return answer()
         except Problem:
             raise error from None
+
+
+def _refuses_docker(error: RegistryError, described: Descriptor) -> bool:
+    """Whether a registry takes OCI manifests only: zot says 415, others 400 or 404."""
+    kind = described.media_type
+    return kind == DOCKER_MANIFEST and error.status in (400, 404, 406, 415)

@@ -12,19 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from pannier.pkgmgr import mediatypes, strictjson
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import (
     BlobNotFound,
-    InvalidManifest,
     InvalidOption,
     InvalidReference,
     NetworkError,
     RegistryError,
     TransferError,
 )
-from pannier.pkgmgr.manifest import MAX_MANIFEST_SIZE
 from pannier.pkgmgr.reference import DEFAULT_HOST, DEFAULT_NAMESPACE, Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.transfer.open import open_registry
@@ -68,7 +65,7 @@ class Upstream:
 
     def __init__(self, home: Home, settings: Settings) -> None:
         self.home = home
-        self._settings = settings
+        self._settings = replace(settings, retry=_RETRY)
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -125,28 +122,17 @@ class Upstream:
         names = {self.home.repository(Reference(self.home.host, item, None)) for item in found}
         return sorted(name for name in names if name is not None)
 
-    def referrers(self, name: str, subject: Digest) -> list[Descriptor]:
+    def referrers(self, name: str, subject: Digest) -> tuple[Descriptor, ...]:
         """What the registry's referrers API lists; nothing where it has none."""
         with self.repository(name) as repository:
-            url = repository.url_of(Descriptor(mediatypes.OCI_MANIFEST, subject, 0))
-            with repository.wire.ask(
-                "GET",
-                url.replace("/manifests/", "/referrers/"),
-                scopes=repository.scopes("GET"),
-                ok=(200, 404),
-                what=f"list the referrers of {subject} in {repository.place}",
-            ) as reply:
-                raw = reply.body(MAX_MANIFEST_SIZE) if reply.status == 200 else b"{}"
-        try:
-            listed = strictjson.loads(raw, max_size=MAX_MANIFEST_SIZE).get("manifests") or []
-            return [Descriptor.from_json(item) for item in listed]
-        except (ValueError, AttributeError, TypeError, InvalidManifest) as error:
-            raise NetworkError(f"{self.home.host} gave no valid list of referrers") from error
+            return repository.referrers(subject) or ()
 
     def _take(self, name: str) -> _Open:
         reference = self.home.reference(name)
         with self._lock:
-            item = self._open.pop(name, None) or _Open(self._connect(reference))
+            item = self._open.pop(name, None) or _Open(
+                open_registry(reference, settings=self._settings)
+            )
             self._open[name] = item
             item.users += 1
             while len(self._open) > _MAX_OPEN:
@@ -155,11 +141,6 @@ class Upstream:
                 if not oldest.users:
                     oldest.repository.close()
             return item
-
-    def _connect(self, reference: Reference) -> RegistryRepository:
-        repository = open_registry(reference, settings=self._settings)
-        repository.wire.tools = replace(repository.wire.tools, retry=_RETRY)
-        return repository
 
 
 def is_down(error: TransferError) -> bool:

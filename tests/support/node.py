@@ -110,9 +110,17 @@ class Client:
 
 
 @contextmanager
-def serving(store: Store, options: Options | None = None) -> Iterator[Client]:
-    """A node that is a registry and nothing else."""
+def serving(
+    store: Store, options: Options | None = None, *, refused_type: str | None = None
+) -> Iterator[Client]:
+    """A node that is a registry and nothing else; it answers 415 to manifests of `refused_type`."""
     app = flask.Flask("registry")
+
+    @app.before_request
+    def refuse() -> flask.Response | None:
+        is_refused = flask.request.method == "PUT" and flask.request.mimetype == refused_type
+        return flask.Response(status=415) if is_refused and refused_type else None
+
     with closing(Surface(store, options or Options())) as surface:
         app.register_blueprint(blueprint_of(surface))
         with running(app) as server:
