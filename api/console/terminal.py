@@ -20,6 +20,8 @@ class Terminal:
     """The prompt of one session."""
 
     def __init__(self, history: Path | None) -> None:
+        # Only menus need the cursor's position; a terminal that cannot say it would be warned of.
+        os.environ.setdefault("PROMPT_TOOLKIT_NO_CPR", "1")
         from prompt_toolkit import PromptSession
 
         self._path = history
