@@ -40,15 +40,16 @@ class Topic:
 TOPICS = (
     Topic("pannier.pkgmgr.cli.build", ("create",)),
     Topic("pannier.pkgmgr.cli.transfer", ("push", "pull")),
-    Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "inspect", "cp", "rm")),
+    Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "cp", "rm")),
     Topic("pannier.pkgmgr.cli.variants", ("convert", "index")),
-    Topic("pannier.pkgmgr.cli.inspection", ("diff", "lint", "fmt")),
+    Topic("pannier.pkgmgr.cli.inspection", ("inspect", "diff", "lint", "fmt")),
     Topic("pannier.pkgmgr.cli.bundle", ("export", "import", "bundle")),
     Topic(
         "pannier.pkgmgr.cli.trust",
         ("key", "sign", "verify-signature", "attach", "referrers", "sbom"),
     ),
     Topic("pannier.pkgmgr.cli.upkeep", ("verify", "prune", "df", "blocks")),
+    Topic("pannier.pkgmgr.cli.remote", ("copy", "tags", "search")),
     Topic("pannier.pkgmgr.cli.login", ("login", "logout")),
     Topic("pannier.pkgmgr.cli.key", ("key",)),
     Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),

@@ -1,11 +1,13 @@
-"""Commands that look at models and Modelfiles without changing a model: diff, lint, fmt."""
+"""Commands that look at models and Modelfiles: inspect, diff, lint, fmt."""
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,10 +16,11 @@ from ..store.store import Store
 from .exits import DONE, FAILED
 from .names import Name, parse_name, settings_for
 from .options import Insecure, Json, PlainHttp, Quiet
-from .output import Output, plain
+from .output import Output, human_size, one_line, plain
 
 if TYPE_CHECKING:
     from ..compare import Change, Side
+    from ..inspecting import Annotated as InspectedManifest
     from ..settings import Settings
 
 ModelfilePath = Annotated[Path, typer.Argument(metavar="MODELFILE")]
@@ -26,9 +29,37 @@ _DEFAULT = Path("Modelfile")
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
+    app.command("inspect")(inspect)
     app.command("diff")(diff)
     app.command("lint")(lint)
     app.command("fmt")(format_modelfile)
+
+
+def inspect(
+    name: Name,
+    as_json: Json = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Ask the registry; nothing is stored.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The manifest's bytes exactly as they are stored.")
+    ] = False,
+    plain_http: PlainHttp = False,
+    insecure: Insecure = False,
+) -> None:
+    """Print the manifest of a model, and what it means: dialect, roles, where it comes from."""
+    from ..inspecting import annotate_remote, annotate_stored
+
+    reference = parse_name(name)
+    if remote:
+        settings = settings_for(plain_http=plain_http, insecure=insecure)
+        found = annotate_remote(reference, settings=settings)
+    else:
+        found = annotate_stored(Store.open(), reference)
+    if raw:
+        sys.stdout.buffer.write(found.document.content.raw)
+        return
+    Output(as_json=as_json).result(_record(found), lines=_inspect_lines(found))
 
 
 def diff(
@@ -117,6 +148,56 @@ def format_modelfile(
         output.notice(f"{path} {'would change' if check else 'is written in plain form'}")
     if is_changed and check:
         raise typer.Exit(FAILED)
+
+
+def _record(found: InspectedManifest) -> dict[str, Any]:
+    document = found.document
+    return {
+        "name": document.reference.familiar,
+        "digest": str(document.descriptor.digest),
+        "size": document.descriptor.size,
+        "media_type": document.descriptor.media_type or document.content.descriptor.media_type,
+        "dialect": found.dialect,
+        "problem": found.problem,
+        "layers": [
+            {
+                "role": str(part.role),
+                "file": part.filename,
+                "media_type": part.descriptor.media_type,
+                "digest": str(part.descriptor.digest),
+                "size": part.descriptor.size,
+                "packed": part.is_packed,
+            }
+            for part in found.parts
+        ],
+        "variants": [
+            {
+                "digest": str(item.descriptor.digest),
+                "size": item.size,
+                "labels": list(item.labels),
+            }
+            for item in found.variants
+        ],
+        "provenance": dict(found.provenance),
+        "manifest": json.loads(document.content.raw),
+    }
+
+
+def _inspect_lines(found: InspectedManifest) -> Iterator[str]:
+    document = found.document
+    yield f"{one_line(document.reference.familiar)} {document.descriptor.digest}"
+    yield f"dialect {found.dialect}" + (f": {one_line(found.problem)}" if found.problem else "")
+    for part in found.parts:
+        size = human_size(part.descriptor.size)
+        name = one_line(part.filename or part.descriptor.media_type)
+        packed = " (packed)" if part.is_packed else ""
+        yield f"  {part.role:<15} {part.descriptor.digest.short}  {size:>8}  {name}{packed}"
+    for item in found.variants:
+        yield f"  variant         {item.descriptor.digest.short}  {one_line(str(item))}"
+    for key, value in found.provenance.items():
+        yield f"  {one_line(key)}: {one_line(value)}"
+    value = json.loads(document.content.raw)
+    yield plain(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Commands on the store of this machine: list, show, inspect, cp, rm. None needs a server."""
+"""Commands on the store of this machine: list, show, cp, rm. None needs a server."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from .. import operations
 from ..store.store import Store
-from .names import Name, Names, parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet, Yes
+from .names import Name, Names, parse_name
+from .options import Json, Quiet, Yes
 from .output import Output, human_age, human_size, one_line, plain
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # `show` prints this many lines of a licence; `--license` prints all of them.
 _LICENSE_LINES = 2
+_VALUE_COLUMNS = 100
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +27,6 @@ def register(app: typer.Typer) -> None:
     app.command("list")(list_models)
     app.command("ls", hidden=True)(list_models)
     app.command("show")(show)
-    app.command("inspect")(inspect)
     app.command("cp")(copy)
     app.command("rm")(remove)
 
@@ -58,6 +58,9 @@ def show(
     template: Annotated[bool, typer.Option("--template", help="Only the template.")] = False,
     system: Annotated[bool, typer.Option("--system", help="Only the system prompt.")] = False,
     license_: Annotated[bool, typer.Option("--license", help="Only the licences.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also the GGUF's metadata and tensors.")
+    ] = False,
 ) -> None:
     """Show what a model is: architecture, parameters, template, system prompt, licence."""
     store = Store.open()
@@ -80,49 +83,11 @@ def show(
         return
     header = operations.read_header(store, spec)
     record = _show_record(model, header) | {"modelfile": parts["modelfile"]()}
-    Output(as_json=as_json).result(record, lines=_show_lines(model, header))
-
-
-def inspect(
-    name: Name,
-    as_json: Json = False,
-    remote: Annotated[
-        bool, typer.Option("--remote", help="Ask the registry; nothing is stored.")
-    ] = False,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="The manifest's bytes exactly as they are stored.")
-    ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
-) -> None:
-    """Print the manifest of a model, as its digest names it."""
-    import json
-    import sys
-
-    reference = parse_name(name)
-    if remote:
-        settings = settings_for(plain_http=plain_http, insecure=insecure)
-        document = operations.inspect_remote(reference, settings=settings)
-    else:
-        document = operations.inspect(Store.open(), reference)
-    if raw:
-        sys.stdout.buffer.write(document.content.raw)
-        return
-    manifest = json.loads(document.content.raw)
-    record = {
-        "name": reference.familiar,
-        "digest": str(document.descriptor.digest),
-        "size": document.descriptor.size,
-        "media_type": document.descriptor.media_type or document.content.descriptor.media_type,
-        "manifest": manifest,
-    }
-    Output(as_json=as_json).result(
-        record,
-        lines=[
-            f"{one_line(reference.familiar)} {record['digest']}",
-            plain(json.dumps(manifest, ensure_ascii=False, indent=2)),
-        ],
-    )
+    lines = [*_show_lines(model, header)]
+    if verbose:
+        record |= {"metadata": _metadata(header), "tensors": _tensor_records(header)}
+        lines += _verbose_lines(header)
+    Output(as_json=as_json).result(record, lines=lines)
 
 
 def copy(
@@ -216,6 +181,40 @@ def _show_lines(model: operations.Model, header: Header) -> Iterator[str]:
     yield from _section("System", plain(spec.system or "").splitlines())
     for text in spec.licenses:
         yield from _section("License", plain(text).strip().splitlines()[:_LICENSE_LINES])
+
+
+def _metadata(header: Header) -> dict[str, Any]:
+    """GGUF metadata as JSON has it; of long arrays the type and the count."""
+    from ..gguf import ArrayInfo
+
+    found: dict[str, Any] = {}
+    for key, value in header.metadata.items():
+        if isinstance(value, ArrayInfo):
+            found[key] = {"type": value.type, "count": value.count}
+        else:
+            found[key] = value if isinstance(value, str | int | float) else list(value)
+    return found
+
+
+def _tensor_records(header: Header) -> list[dict[str, Any]]:
+    return [
+        {"name": t.name, "type": t.type, "shape": list(t.shape), "size": t.size}
+        for t in header.tensors
+    ]
+
+
+def _verbose_lines(header: Header) -> Iterator[str]:
+    import json
+
+    metadata = [
+        f"{one_line(key):<44} {one_line(json.dumps(value, ensure_ascii=False))[:_VALUE_COLUMNS]}"
+        for key, value in _metadata(header).items()
+    ]
+    yield from _section("Metadata", metadata)
+    tensors = [
+        f"{one_line(t.name):<44} {t.type:<8} {'×'.join(map(str, t.shape))}" for t in header.tensors
+    ]
+    yield from _section("Tensors", tensors)
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:
