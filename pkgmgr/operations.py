@@ -132,13 +132,15 @@ def push(
         TransferError: where the registry cannot be asked or refuses.
     """
     from .transfer.copy import copy
+    from .transfer.mounts import likely_mounts
 
     root = root or store.find(reference).descriptor
     target = destination or reference
     target.require_registry_name()
     with ExitStack() as closing:
         registry = _open(closing, target, settings)
-        copy(store, registry, root, on_event=on_event)
+        mounts = likely_mounts(store, registry.reference)
+        copy(store, registry, root, on_event=on_event, mounts=mounts)
         for child, tag in _tagged_children(store.manifest(root.digest)):
             registry.tag(child, target.with_tag(tag))
         registry.tag(root, target)
@@ -278,9 +280,9 @@ def _chosen(
     if root.media_type in MANIFEST_TYPES and variant is None:
         return root
     content = attachments.read_manifest(registry, root)
-    if variant == variants.ALL or isinstance(content, Manifest):
-        if variant not in (None, variants.ALL):
-            raise InvalidOption("the name stands for one model, which has no variants")
+    if isinstance(content, Manifest) and variant not in (None, variants.ALL):
+        raise InvalidOption("the name stands for one model, which has no variants")
+    if isinstance(content, Manifest) or variant == variants.ALL:
         return root
     choice = variants.choose(content, variant, free=variants.free_memory())
     on_event(Noticed(f"taking variant {choice.variant}: {choice.reason}"))

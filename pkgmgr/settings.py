@@ -72,6 +72,7 @@ class Settings:
         jobs: how many blobs move at the same time.
         limit_rate: bytes per second that all transfers of a process may take together.
         flags: what the command line says; it goes before what the file says of any registry.
+        login: user name and password of the command line, for `login_host` and nobody else.
     """
 
     home: Path
@@ -85,6 +86,8 @@ class Settings:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeouts: Timeouts = field(default_factory=Timeouts)
     flags: RegistrySettings = field(default_factory=RegistrySettings)
+    login: tuple[str, str] | None = field(default=None, repr=False)
+    login_host: str | None = None
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:

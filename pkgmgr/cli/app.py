@@ -31,27 +31,38 @@ _PROGRAM = "pannier"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A module of commands, by its full name, and the commands that it registers."""
+    """A module of commands, by its full name, and the commands that it registers.
+
+    Two topics may share a group of commands, such as `key`: it has the commands of both.
+
+    Attributes:
+        heading: under which the help lists them.
+    """
 
     module: str
     commands: tuple[str, ...]
+    heading: str = "Other commands"
 
+
+_MODELS, _REGISTRIES, _TRUST = "Models", "Registries", "Trust"
+_STORE, _BUNDLES = "The store", "Bundles"
 
 TOPICS = (
-    Topic("pannier.pkgmgr.cli.build", ("create",)),
-    Topic("pannier.pkgmgr.cli.transfer", ("push", "pull")),
-    Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "cp", "rm")),
-    Topic("pannier.pkgmgr.cli.variants", ("convert", "index")),
-    Topic("pannier.pkgmgr.cli.inspection", ("inspect", "diff", "lint", "fmt")),
-    Topic("pannier.pkgmgr.cli.bundle", ("export", "import", "bundle")),
+    Topic("pannier.pkgmgr.cli.build", ("create",), _MODELS),
+    Topic("pannier.pkgmgr.cli.local", ("list", "ls", "show", "cp", "rm"), _MODELS),
+    Topic("pannier.pkgmgr.cli.inspection", ("inspect", "diff", "lint", "fmt"), _MODELS),
+    Topic("pannier.pkgmgr.cli.variants", ("convert", "index"), _MODELS),
+    Topic("pannier.pkgmgr.cli.transfer", ("push", "pull"), _REGISTRIES),
+    Topic("pannier.pkgmgr.cli.remote", ("copy", "tags", "search"), _REGISTRIES),
+    Topic("pannier.pkgmgr.cli.login", ("login", "logout"), _REGISTRIES),
+    Topic("pannier.pkgmgr.cli.bundle", ("export", "import", "bundle"), _BUNDLES),
     Topic(
         "pannier.pkgmgr.cli.trust",
         ("key", "sign", "verify-signature", "attach", "referrers", "sbom"),
+        _TRUST,
     ),
-    Topic("pannier.pkgmgr.cli.upkeep", ("verify", "prune", "df", "blocks")),
-    Topic("pannier.pkgmgr.cli.remote", ("copy", "tags", "search")),
-    Topic("pannier.pkgmgr.cli.login", ("login", "logout")),
-    Topic("pannier.pkgmgr.cli.key", ("key",)),
+    Topic("pannier.pkgmgr.cli.key", ("key",), _TRUST),
+    Topic("pannier.pkgmgr.cli.upkeep", ("verify", "prune", "df", "blocks"), _STORE),
     Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),
 )
 
@@ -63,14 +74,35 @@ class LazyGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every command of every topic, in the topics' order."""
-        return [name for topic in self.topics for name in topic.commands]
+        return list(dict.fromkeys(name for topic in self.topics for name in topic.commands))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or None."""
+        topics = [topic for topic in self.topics if cmd_name in topic.commands]
+        if not topics:
+            return None
+        command, *others = (_commands_of(topic)[cmd_name] for topic in topics)
+        for other in others:
+            command.commands.update(other.commands)
+            command.help = f"{command.help} {other.help}"
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands under their topics' headings."""
+        sections: dict[str, list[str]] = {}
         for topic in self.topics:
-            if cmd_name in topic.commands:
-                return _commands_of(topic)[cmd_name]
-        return None
+            names = sections.setdefault(topic.heading, [])
+            names += [name for name in topic.commands if name not in names]
+        width = max(len(name) for name in self.list_commands(ctx))
+        for heading, names in sorted(sections.items(), key=lambda item: item[0] == Topic.heading):
+            commands = ((name, self.get_command(ctx, name)) for name in names)
+            rows = [
+                (name.ljust(width), command.get_short_help_str(formatter.width - width - 4))
+                for name, command in commands
+                if not command.hidden
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
 
 
 def build(topics: Sequence[Topic] = TOPICS) -> LazyGroup:

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import operations
+from ..settings import Settings
 from ..store.store import Store
-from .names import Name, parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet
+from .names import Name
+from .network import with_network
+from .options import Json, Quiet
 from .output import Output
 
 if TYPE_CHECKING:
     from ..reference import Reference
-    from ..settings import Settings
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command("push")(push)
-    app.command("pull")(pull)
+    app.command("push")(with_network(push))
+    app.command("pull")(with_network(pull))
 
 
 def push(
     name: Name,
+    settings: Settings,
     destination: Annotated[
         str | None,
         typer.Argument(metavar="DESTINATION", help="Where to, if not where the name says."),
@@ -40,16 +43,14 @@ def push(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a dialect that cannot express everything.")
     ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Copy a model to a registry, and print its digest."""
-    reference = parse_name(name)
-    target = parse_name(destination) if destination else reference
+    reference = settings.parse(name)
+    target = settings.parse(destination) if destination else reference
+    settings = replace(settings, login_host=target.host)
     output = Output(as_json=as_json, quiet=quiet)
-    settings = settings_for(plain_http=plain_http, insecure=insecure)
     wanted = dialects or _default_dialects(settings, target)
     if wanted:
         _push_as(output, reference, target, wanted, tag_pattern, strict, settings)
@@ -113,23 +114,22 @@ def _push_as(
 
 def pull(
     name: Name,
+    settings: Settings,
     variant: Annotated[
         str | None,
         typer.Option(help="Which model of an index: a quantization, tag or platform, or `all`."),
     ] = None,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Copy a model from a registry into the store, and print its digest."""
-    reference = parse_name(name)
+    reference = settings.parse(name)
     output = Output(as_json=as_json, quiet=quiet)
     with output.progress(f"pulling {reference.familiar}") as on_event:
         descriptor = operations.pull(
             Store.open(),
             reference,
-            settings=settings_for(plain_http=plain_http, insecure=insecure),
+            settings=replace(settings, login_host=reference.host),
             on_event=on_event,
             variant=variant,
         )

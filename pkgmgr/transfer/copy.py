@@ -7,9 +7,10 @@ last. Nothing is copied that the target has.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from ..descriptor import Descriptor
@@ -31,12 +32,10 @@ from .events import (
     Started,
     ignore,
 )
+from .origin import Origin
 from .retry import RetryPolicy, Stop
 from .sizedbody import can_seek, seek_of
 from .verify import VerifyingReader
-
-# Blobs that move at the same time. More connections help only where each is slow.
-DEFAULT_JOBS = 4
 
 
 @runtime_checkable
@@ -59,6 +58,26 @@ class Patient(Protocol):
     def stop(self) -> Stop:
         """The wish to end."""
 
+    @property
+    def jobs(self) -> int:
+        """How many blobs may move at the same time."""
+
+
+@runtime_checkable
+class Mounting(Protocol):
+    """A repository that can take blobs over from others of its registry."""
+
+    @property
+    def origin(self) -> Origin:
+        """Of the registry."""
+
+    @property
+    def api_name(self) -> str:
+        """Of the repository."""
+
+    def mount(self, descriptor: Descriptor, source: str) -> bool:
+        """Ask for a blob of the repository `source`; whether it was given."""
+
 
 # Up to this size a blob is fetched again rather than gone on with.
 _SMALL = 1 << 20
@@ -72,7 +91,7 @@ def copy(
     root: Descriptor,
     *,
     on_event: OnEvent = ignore,
-    jobs: int = DEFAULT_JOBS,
+    mounts: Mapping[Digest, str] = MappingProxyType({}),
 ) -> None:
     """Copy `root` and all that it needs; at the end the target holds it, without a name.
 
@@ -81,12 +100,13 @@ def copy(
         target: where to.
         root: a manifest or index, as `source.resolve` gives it.
         on_event: is told what happens, from several threads.
-        jobs: how many blobs move at the same time.
+        mounts: repositories of the target's registry that are likely to hold a blob.
 
     Raises:
         IntegrityError: where bytes are not what their descriptor says.
         TransferError, NotFound, NoSpace: where a place fails.
     """
+    jobs = min([item.jobs for item in (source, target) if isinstance(item, Patient)], default=1)
     with _leased(target):
         manifests = _manifests(source, root)
         blobs = _blobs(manifests)
@@ -95,7 +115,7 @@ def copy(
         on_event(Planned((*blobs, *(item.descriptor for item in manifests))))
         _each(
             blobs,
-            lambda blob: _copy_blob(source, target, blob, on_event),
+            lambda blob: _copy_blob(source, target, blob, on_event, mounts.get(blob.digest)),
             jobs,
             lambda: _interrupt(source, target),
         )
@@ -156,13 +176,26 @@ def _blobs(manifests: list[Manifest | Index]) -> list[Descriptor]:
     return sorted(found.values(), key=lambda item: item.size)
 
 
-def _copy_blob(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -> None:
+def _copy_blob(
+    source: Source, target: Target, blob: Descriptor, on_event: OnEvent, mount: str | None
+) -> None:
     if target.exists(blob):
         on_event(Skipped(blob))
+    elif _mounted(source, target, blob, mount):
+        on_event(Skipped(blob, "mounted"))
     elif isinstance(source, Ranged) and isinstance(target, Store) and blob.size > _SMALL:
         _receive(source, target, blob, on_event)
     else:
         _send(source, target, blob, on_event)
+
+
+def _mounted(source: Source, target: Target, blob: Descriptor, mount: str | None) -> bool:
+    """Whether the registry took the blob over from another repository of its own."""
+    if not isinstance(target, Mounting):
+        return False
+    if isinstance(source, Mounting) and source.origin == target.origin:
+        mount = source.api_name
+    return mount is not None and target.mount(blob, mount)
 
 
 def _receive(source: Ranged, target: Store, blob: Descriptor, on_event: OnEvent) -> None:
@@ -248,9 +281,14 @@ def _each(
             failed = [error for future in done if (error := future.exception()) is not None]
             if failed:
                 raise next((e for e in failed if not isinstance(e, Cancelled)), failed[0])
-        except BaseException:
+        except BaseException as error:
             interrupt()
             pool.shutdown(wait=True, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise Cancelled(
+                    "interrupted; what has arrived is kept",
+                    hint="the same command goes on where this one stopped",
+                ) from error
             raise
 
 

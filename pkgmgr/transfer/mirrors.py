@@ -1,7 +1,7 @@
-"""A registry behind its mirrors: each is asked in order until one answers.
+"""A registry behind its mirrors: what is read is asked of each in order until one answers.
 
-What a mirror gives is verified as what the registry itself gives: a digest decides. Who resolved
-the name is asked first for its content.
+What a mirror gives is verified as what the registry itself gives: a digest decides. Writing goes
+to the registry itself.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from ..descriptor import Descriptor
 from ..errors import NotFound, PannierError, TransferError
@@ -18,100 +17,88 @@ from ..reference import Reference
 from .content import Reader
 from .download import Opened
 from .registry import RegistryRepository
-from .retry import RetryPolicy, Stop
+from .upload import Uploads
+from .wire import Wire
 
 _Answer = TypeVar("_Answer")
 
 
-class MirroredSource:
-    """Several repositories that hold the same content, as one source. Thread-safe."""
+class MirroredRepository(RegistryRepository):
+    """A repository that reads from mirrors first. Thread-safe."""
 
     def __init__(
-        self, places: Sequence[RegistryRepository], *, on_warning: Callable[[str], None]
-    ) -> None:
-        self._places = list(places)
-        self._passed: list[RegistryRepository] = []
-        self._lock = threading.Lock()
-        self._on_warning = on_warning
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        reference: Reference,
+        wire: Wire,
+        *,
+        uploads: Uploads,
+        mirrors: Sequence[RegistryRepository],
     ) -> None:
-        for place in (*self._passed, *self._places):
-            place.close()
+        """Put `mirrors`, which are closed with this one, before a repository."""
+        super().__init__(reference, wire, uploads=uploads)
+        self._mirrors = tuple(mirrors)
+        self._passed: set[int] = set()
+        self._lock = threading.Lock()
 
-    @property
-    def place(self) -> str:
-        """What messages call the one that is asked first now."""
-        return self._places[0].place
-
-    @property
-    def retry(self) -> RetryPolicy:
-        """What to do about exchanges that fail for a time."""
-        return self._places[0].retry
-
-    @property
-    def stop(self) -> Stop:
-        """The wish to end of the one that is asked first."""
-        return self._places[0].stop
+    def close(self) -> None:
+        """Close all connections, the mirrors' too."""
+        for mirror in self._mirrors:
+            mirror.close()
+        super().close()
 
     def interrupt(self) -> None:
         """Make every exchange end with `Cancelled` now."""
-        for place in self._places:
-            place.interrupt()
+        for mirror in self._mirrors:
+            mirror.interrupt()
+        super().interrupt()
 
     def resolve(self, reference: Reference) -> Descriptor:
-        """The manifest of a name, from the first place that has it.
+        """The manifest of a name, from the first place that has it."""
 
-        Raises:
-            PannierError: what the last place, the registry itself, says.
-        """
+        def ask(mirror: RegistryRepository) -> Descriptor:
+            asked = mirror.reference.with_tag(reference.tag).with_digest(reference.digest)
+            return mirror.resolve(asked)
 
-        def ask(place: RegistryRepository) -> Descriptor:
-            asked = place.reference.with_tag(reference.tag).with_digest(reference.digest)
-            return place.resolve(asked)
-
-        return self._first(ask)
-
-    def exists(self, descriptor: Descriptor) -> bool:
-        """Whether one of them has the blob or manifest."""
-        return any(place.exists(descriptor) for place in self._places)
+        found = self._from_mirror(ask)
+        return super().resolve(reference) if found is None else found
 
     @contextmanager
     def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> Iterator[Reader]:
         """Open a blob or manifest at the first place that has it."""
         with ExitStack() as closing:
-            yield self._first(
-                lambda place: closing.enter_context(place.fetch(descriptor, offset=offset))
+            found = self._from_mirror(
+                lambda mirror: closing.enter_context(mirror.fetch(descriptor, offset=offset))
             )
+            if found is None:
+                found = closing.enter_context(super().fetch(descriptor, offset=offset))
+            yield found
 
     @contextmanager
     def fetch_range(self, descriptor: Descriptor, start: int, stop: int) -> Iterator[Opened]:
         """Open a range of a blob at the first place that has it."""
         with ExitStack() as closing:
-            yield self._first(
-                lambda place: closing.enter_context(place.fetch_range(descriptor, start, stop))
+            found = self._from_mirror(
+                lambda mirror: closing.enter_context(mirror.fetch_range(descriptor, start, stop))
             )
+            if found is None:
+                found = closing.enter_context(super().fetch_range(descriptor, start, stop))
+            yield found
 
-    def _first(self, ask: Callable[[RegistryRepository], _Answer]) -> _Answer:
-        """The first answer; a place that fails is passed over from now on."""
-        while True:
-            place = self._places[0]
+    def _from_mirror(self, ask: Callable[[RegistryRepository], _Answer]) -> _Answer | None:
+        """The first mirror's answer; one that fails is passed over from now on."""
+        for number, mirror in enumerate(self._mirrors):
+            if number in self._passed:
+                continue
             try:
-                return ask(place)
+                return ask(mirror)
             except (NotFound, TransferError) as error:
-                if len(self._places) == 1 or self.stop.is_set():
-                    raise
-                self._pass_over(place, error)
+                self.stop.check()
+                self._pass_over(number, mirror, error)
+        return None
 
-    def _pass_over(self, place: RegistryRepository, error: PannierError) -> None:
+    def _pass_over(self, number: int, mirror: RegistryRepository, error: PannierError) -> None:
         with self._lock:
-            if len(self._places) > 1 and self._places[0] is place:
-                self._passed.append(self._places.pop(0))
-                self._on_warning(f"mirror {place.place} is passed over: {error.message}")
+            new = number not in self._passed
+            self._passed.add(number)
+        if new:
+            self.wire.tools.on_warning(f"mirror {mirror.place} is passed over: {error.message}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from ..settings import RegistrySettings, Settings
 from .auth import KNOWN_TOKEN_HOSTS, RegistryAuth
 from .credentials import DOCKER_HUB, Credential, Keychain
 from .limit import RateLimit
-from .mirrors import MirroredSource
+from .mirrors import MirroredRepository
 from .network import AddressGuard, Tls, open_session
 from .origin import Origin
 from .registry import RegistryRepository
@@ -22,6 +23,7 @@ from .wire import Wire
 
 # Docker Hub's API is not at the host that its names begin with.
 _API_HOSTS = {DOCKER_HUB: "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
+_log = logging.getLogger(__name__)
 _CERTS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 
 
@@ -30,13 +32,13 @@ def open_registry(
     *,
     settings: Settings,
     credential: Credential | None = None,
-    on_warning: Callable[[str], None] = lambda text: None,
+    on_warning: Callable[[str], None] = _log.warning,
 ) -> RegistryRepository:
     """A repository by the settings of its registry; nothing is asked yet.
 
     Args:
         reference: names host and repository.
-        settings: of the user.
+        settings: of the user; mirrors that they name are read from first.
         credential: goes before what environment and credential files say.
         on_warning: is told what the registry warns of, each text once.
 
@@ -46,7 +48,25 @@ def open_registry(
     said = settings.registry(reference.host, reference.repository)
     if said.blocked:
         raise InvalidOption(f"registry {reference.host} is blocked by the settings")
-    named = _relocated(reference, said)
+    named = _at(reference, said.location) if said.location else reference
+    wire = _open_wire(named, said, settings, credential, on_warning)
+    uploads = Uploads(folder=settings.home / "uploads", wanted=said.upload)
+    if not said.mirrors:
+        return RegistryRepository(named, wire, uploads=uploads)
+    mirrors = [
+        open_registry(_at(reference, location), settings=settings, on_warning=on_warning)
+        for location in said.mirrors
+    ]
+    return MirroredRepository(named, wire, uploads=uploads, mirrors=mirrors)
+
+
+def _open_wire(
+    named: Reference,
+    said: RegistrySettings,
+    settings: Settings,
+    credential: Credential | None,
+    on_warning: Callable[[str], None],
+) -> Wire:
     plain = named.is_loopback if said.plain_http is None else said.plain_http
     host = _API_HOSTS.get(named.host, named.host)
     origin = Origin.of(f"{'http' if plain else 'https'}://{host}/")
@@ -54,7 +74,8 @@ def open_registry(
     guard = AddressGuard(frozenset(_named(origin, token_host, said.redirect_hosts or ())))
 
     def find() -> Credential | None:
-        found = credential or from_environ(settings.environ, named.host)
+        found = credential or _from_flags(settings, named.host)
+        found = found or from_environ(settings.environ, named.host)
         return found or open_keychain(settings).find(named.host, named.repository)
 
     tools = Tools(
@@ -65,35 +86,10 @@ def open_registry(
         timeouts=settings.timeouts,
         retry=settings.retry,
         limit=RateLimit(settings.limit_rate) if settings.limit_rate else None,
+        jobs=settings.jobs,
         on_warning=on_warning,
     )
-    return RegistryRepository(
-        named,
-        Wire(origin, tools),
-        uploads=Uploads(folder=settings.home / "uploads", wanted=said.upload),
-    )
-
-
-def open_source(
-    reference: Reference,
-    *,
-    settings: Settings,
-    on_warning: Callable[[str], None] = lambda text: None,
-) -> RegistryRepository | MirroredSource:
-    """Where a name is pulled from: its mirrors in their order, then its registry.
-
-    Raises:
-        InvalidOption: where the settings block the host.
-    """
-    own = open_registry(reference, settings=settings, on_warning=on_warning)
-    mirrors = settings.registry(reference.host, reference.repository).mirrors or ()
-    if not mirrors:
-        return own
-    others = [
-        open_registry(_at(reference, location), settings=settings, on_warning=on_warning)
-        for location in mirrors
-    ]
-    return MirroredSource((*others, own), on_warning=on_warning)
+    return Wire(origin, tools)
 
 
 def open_keychain(settings: Settings) -> Keychain:
@@ -110,6 +106,12 @@ def from_environ(environ: Mapping[str, str], host: str) -> Credential | None:
         return Credential(registry_token=token)
     user, password = environ.get("PANNIER_USERNAME"), environ.get("PANNIER_PASSWORD")
     return Credential(user, password) if user and password else None
+
+
+def _from_flags(settings: Settings, host: str) -> Credential | None:
+    if settings.login is None or settings.login_host != host:
+        return None
+    return Credential(*settings.login)
 
 
 def tls_for(host: str, said: RegistrySettings, settings: Settings) -> Tls:
@@ -149,10 +151,6 @@ def _named(
             for scheme in ("https", "http"):
                 named = Origin.of(f"{scheme}://{host}/")
                 yield named.host, named.port
-
-
-def _relocated(reference: Reference, said: RegistrySettings) -> Reference:
-    return _at(reference, said.location) if said.location else reference
 
 
 def _at(reference: Reference, location: str) -> Reference:

@@ -39,6 +39,7 @@ from .download import Opened
 from .listing import pages
 from .neterrors import printable
 from .orasface import OrasMethods
+from .origin import Origin
 from .referrers import list_referrers
 from .reply import Reply
 from .retry import RetryPolicy, Stop
@@ -90,6 +91,11 @@ class RegistryRepository(OrasMethods):
     def stop(self) -> Stop:
         """The wish to end, which every exchange looks at."""
         return self.wire.tools.stop
+
+    @property
+    def jobs(self) -> int:
+        """How many blobs may move at the same time."""
+        return self.wire.tools.jobs
 
     def interrupt(self) -> None:
         """Make every exchange end with `Cancelled` now; the repository is of no use afterwards."""
@@ -236,10 +242,14 @@ class RegistryRepository(OrasMethods):
                 raise ModelNotFound(self.place) from error
             raise
 
-    def list_repositories(self) -> tuple[str, ...]:
-        """Every repository of the registry, where it lists them (`_catalog`)."""
+    def iterate_repositories(self) -> Iterator[str]:
+        """Every repository of the registry, where it lists them (`_catalog`), page by page."""
         url = f"{self.wire.origin}/v2/_catalog?n=1000"
-        return tuple(pages(self.wire, url, "repositories", frozenset({"registry:catalog:*"})))
+        return pages(self.wire, url, "repositories", frozenset({"registry:catalog:*"}))
+
+    def list_repositories(self) -> tuple[str, ...]:
+        """Every repository of the registry at once."""
+        return tuple(self.iterate_repositories())
 
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...] | None:
         """Manifests whose subject is `digest`; None where the registry lacks the API for it."""
@@ -261,6 +271,11 @@ class RegistryRepository(OrasMethods):
             return
 
     # Details
+
+    @property
+    def origin(self) -> Origin:
+        """Scheme, host and port of the registry's API."""
+        return self.wire.origin
 
     @property
     def api_name(self) -> str:

@@ -45,6 +45,7 @@ class Tools:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     stop: Stop = field(default_factory=Stop)
     limit: RateLimit | None = None
+    jobs: int = 1
     on_warning: Callable[[str], None] = lambda text: None
 
 

@@ -1,0 +1,110 @@
+"""copy, tags and search, as the shell runs them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.artifacts import make_artifact
+from support.falseregistry import scripted
+from support.registry import PROGRAM, DockerRegistry, docker_registry
+from support.transfers import open_quick
+
+from pannier.pkgmgr.reference import Reference
+
+MAIN = "import sys; from pannier.api.main import main; sys.exit(main())"
+DEMO = make_artifact(b"weights" * 1000, b"small")
+
+
+def pannier(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *arguments],
+        env={"PANNIER_HOME": str(root / "home"), "HOME": str(root), "PATH": "", **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerRegistry]:
+    if PROGRAM is None:
+        pytest.skip("docker-registry is not installed")
+    root = tmp_path_factory.mktemp("registry")
+    with docker_registry(root) as running:
+        name = f"{running.host}/team/demo"
+        with open_quick(name, root) as repository:
+            DEMO.push_to(repository, f"{name}:1")
+            repository.tag(DEMO.descriptor, Reference.parse(f"{name}:sha256-{'a' * 64}.sig"))
+        yield running
+
+
+@pytest.mark.registry
+def test_copy_goes_from_registry_to_registry_by_mount(
+    registry: DockerRegistry, tmp_path: Path
+) -> None:
+    source, goal = f"{registry.host}/team/demo:1", f"{registry.host}/other/demo:2"
+    done = pannier(tmp_path, "copy", source, goal, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["digest"] == str(DEMO.descriptor.digest)
+    with open_quick(goal, tmp_path) as repository:
+        assert repository.resolve(Reference.parse(goal)).digest == DEMO.descriptor.digest
+    assert not (tmp_path / "home" / "blobs").exists()
+
+
+@pytest.mark.registry
+@pytest.mark.skopeo
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
+def test_copy_goes_to_a_layout_that_skopeo_reads_and_back(
+    registry: DockerRegistry, tmp_path: Path
+) -> None:
+    layout = f"oci:{tmp_path}/layout:mine"
+    done = pannier(tmp_path, "copy", f"{registry.host}/team/demo:1", layout)
+    assert done.returncode == 0, done.stderr
+    skopeo = str(shutil.which("skopeo"))
+    raw = subprocess.run([skopeo, "inspect", "--raw", layout], capture_output=True, check=True)
+    assert raw.stdout == DEMO.raw
+    done = pannier(tmp_path, "copy", f"oci:{tmp_path}/layout", f"{registry.host}/back/demo:1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(DEMO.descriptor.digest)
+
+
+@pytest.mark.registry
+def test_tags_and_search_tell_what_is_there(registry: DockerRegistry, tmp_path: Path) -> None:
+    done = pannier(tmp_path, "tags", f"{registry.host}/team/demo")
+    assert done.stdout.split() == ["1"]
+    done = pannier(tmp_path, "search", registry.host, "TEAM", "--json")
+    assert json.loads(done.stdout)["repositories"] == [f"{registry.host}/team/demo"]
+    done = pannier(tmp_path, "tags", f"{registry.host}/no/such")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_password_of_the_command_line_goes_to_the_named_host_only(tmp_path: Path) -> None:
+    with scripted(DEMO) as server:
+        server.script.hook = lambda handler: (
+            "authorization" not in {key.lower() for key in handler.headers}
+            and handler.answer(401, b"", {"WWW-Authenticate": "Basic"})
+        )
+        environ = {
+            "PANNIER_REGISTRY": server.host,
+            "PANNIER_USERNAME": "alice",
+            "PANNIER_PASSWORD": "secret",
+        }
+        assert pannier(tmp_path, "tags", f"{server.host}/team/demo").returncode == 5
+        assert pannier(tmp_path, "tags", f"{server.host}/team/demo", **environ).returncode == 0
+        other = {**environ, "PANNIER_REGISTRY": "127.0.0.1:1"}
+        assert pannier(tmp_path, "tags", f"{server.host}/team/demo", **other).returncode == 5
+
+
+def test_a_layout_name_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
+    assert pannier(tmp_path, "copy", "oci:a:b:c", "localhost/x").returncode == 2
+    assert pannier(tmp_path, "copy", f"oci:{tmp_path}/none", "localhost/x").returncode == 2
+    assert pannier(tmp_path, "tags", "localhost/x", "--limit-rate", "fast").returncode == 2
+    assert pannier(tmp_path, "tags", "localhost/x", "--tls-verify", "perhaps").returncode == 2
