@@ -100,7 +100,7 @@ class BlockIndex:
         """
         try:
             value = strictjson.loads(raw, max_size=MAX_INDEX)
-            if value["version"] != 1:
+            if str(value["version"]) != "1":
                 raise ValueError("version is not 1")
             digest, size, step = Digest.parse(str(value["digest"])), value["size"], value["step"]
             sections = _sections(size, value["sections"])

@@ -27,6 +27,9 @@ from .output import print_error
 
 _logger = logging.getLogger(__name__)
 _PROGRAM = "pannier"
+_MODELS, _REGISTRIES, _BUNDLES, _TRUST = "Models", "Registries", "Bundles", "Trust"
+_STORE, _OTHER, RUNNING = "The store", "Other commands", "Running"
+_HEADINGS = (_MODELS, RUNNING, _REGISTRIES, _BUNDLES, _TRUST, _STORE, _OTHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +44,8 @@ class Topic:
 
     module: str
     commands: tuple[str, ...]
-    heading: str = "Other commands"
+    heading: str = _OTHER
 
-
-_MODELS, _REGISTRIES, _TRUST = "Models", "Registries", "Trust"
-_STORE, _BUNDLES = "The store", "Bundles"
 
 TOPICS = (
     Topic("pannier.pkgmgr.cli.build", ("create",), _MODELS),
@@ -89,20 +89,21 @@ class LazyGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands under their topics' headings."""
-        sections: dict[str, list[str]] = {}
+        sections: dict[str, list[str]] = {heading: [] for heading in _HEADINGS}
         for topic in self.topics:
-            names = sections.setdefault(topic.heading, [])
+            names = sections[topic.heading]
             names += [name for name in topic.commands if name not in names]
         width = max(len(name) for name in self.list_commands(ctx))
-        for heading, names in sorted(sections.items(), key=lambda item: item[0] == Topic.heading):
+        for heading, names in sections.items():
             commands = ((name, self.get_command(ctx, name)) for name in names)
             rows = [
                 (name.ljust(width), command.get_short_help_str(formatter.width - width - 4))
                 for name, command in commands
                 if not command.hidden
             ]
-            with formatter.section(heading):
-                formatter.write_dl(rows)
+            if rows:
+                with formatter.section(heading):
+                    formatter.write_dl(rows)
 
 
 def build(topics: Sequence[Topic] = TOPICS) -> LazyGroup:

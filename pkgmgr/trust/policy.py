@@ -122,7 +122,7 @@ def parse(text: str, *, path: str, read_key: Callable[[str], bytes]) -> Policy:
     try:
         document = tomllib.loads(text)
         _only(document, _TOP, "the policy")
-        if document.get("version") != 1:
+        if str(document.get("version")) != "1":
             raise ValueError("version is not 1")
         keys = _keys(document.get("keys", {}), read_key)
         rules = tuple(_rule(item, keys) for item in _tables(document.get("rule", [])))
