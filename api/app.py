@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from . import anthropic, ollama, openai
+from pannier.pkgmgr.errors import PannierError
+
+from . import anthropic, meta, ollama, openai
 from .errors import Failure, failure_of
 from .gateway import ClientGone
 from .guard import Guard, cors_headers
@@ -40,6 +42,7 @@ def create_app(
     surfaces = (ollama.surface(service), anthropic.surface(service), openai.surface(service))
     for surface in surfaces:
         app.register_blueprint(surface.blueprint)
+    app.register_blueprint(meta.blueprint())
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     _answer_errors(app, surfaces)
@@ -91,7 +94,8 @@ def _answer_errors(app: Flask, surfaces: tuple[Surface, ...]) -> None:
         # The outermost frame of a request: what nobody caught is logged here, and nowhere else.
         failure = failure_of(error)
         if failure.status >= 500:
-            log.error("request %s failed: %s", g.get("request_id"), error, exc_info=error)
+            unexpected = None if isinstance(error, PannierError) else error
+            log.error("request %s failed: %s", g.get("request_id"), error, exc_info=unexpected)
         if isinstance(error, ClientGone):
             return Response(status=failure.status)
         response = surface_of_request().error(failure)
