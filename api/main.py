@@ -10,12 +10,12 @@ import sys
 from collections.abc import Mapping
 
 from pannier.pkgmgr.cli import exits
-from pannier.pkgmgr.cli.app import TOPICS, LazyGroup, Topic, build, run
+from pannier.pkgmgr.cli.app import RUNNING, TOPICS, LazyGroup, Topic, build, run
 from pannier.pkgmgr.errors import PannierError
 from pannier.runtime.errors import EngineError, UnsupportedRequest
 
 UPPER_TOPICS = (
-    Topic("pannier.api.commands", ("run", "serve", "ps", "stop")),
+    Topic("pannier.api.commands", ("run", "serve", "ps", "stop"), RUNNING),
     Topic("pannier.api.commands_doctor", ("doctor",)),
 )
 EXIT_CODES: Mapping[type[PannierError], int] = {

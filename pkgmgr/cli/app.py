@@ -61,7 +61,6 @@ TOPICS = (
         ("key", "sign", "verify-signature", "attach", "referrers", "sbom"),
         _TRUST,
     ),
-    Topic("pannier.pkgmgr.cli.key", ("key",), _TRUST),
     Topic("pannier.pkgmgr.cli.upkeep", ("verify", "prune", "df", "blocks"), _STORE),
     Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),
 )

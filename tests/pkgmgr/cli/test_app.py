@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -23,6 +24,20 @@ _action: Callable[[], None] = lambda: None  # noqa: E731
 def register(application: typer.Typer) -> None:
     application.command("act")(act)
     application.command("other")(act)
+
+
+def register_more(application: typer.Typer) -> None:
+    group = typer.Typer(help="More things.")
+    group.command("third")(act)
+    group.command("fourth")(act)
+    application.add_typer(group, name="group")
+
+
+def register_group(application: typer.Typer) -> None:
+    group = typer.Typer(help="Things.")
+    group.command("first")(act)
+    group.command("second")(act)
+    application.add_typer(group, name="group")
 
 
 def act(number: int = 0) -> None:
@@ -51,6 +66,19 @@ def fails_with(error: BaseException) -> Callable[[], None]:
         raise error
 
     return fail
+
+
+def test_two_modules_may_share_a_group(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, function in (("one", register_group), ("two", register_more)):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(register=function))
+    group = app.build([Topic("one", ("group",)), Topic("two", ("group",))])
+    assert app.run(group, ["group", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "Things. More things." in out
+    assert app.run(group, ["group", "first"]) == 0
+    assert app.run(group, ["group", "fourth"]) == 0
 
 
 def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
