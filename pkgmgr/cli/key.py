@@ -1,4 +1,4 @@
-"""Commands about keys: who may use this node's registry."""
+"""The part of `pannier key` that is about who may use this node's registry."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ KeyName = Annotated[str | None, typer.Option("--name", help="What `key list` cal
 PullOnly = Annotated[bool, typer.Option("--pull-only", help="It may not push or delete.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add these commands."""
-    group = typer.Typer(help="Keys of this node's registry, which asks for them once one exists.")
+def add_access_commands(group: typer.Typer) -> None:
+    """Add these commands to the group `key`, which `pannier.pkgmgr.cli.trust` makes."""
     group.command("add")(add)
     group.command("add-ollama")(add_ollama)
     group.command("list")(list_keys)
     group.command("rm")(remove)
-    app.add_typer(group, name="key")
 
 
 def add(

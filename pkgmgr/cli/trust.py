@@ -12,6 +12,7 @@ import typer
 
 from ..errors import InvalidOption, NotFound, SignatureError, Untrusted
 from ..store.store import Store
+from .key import add_access_commands
 from .names import Name, parse_name, settings_for
 from .options import Insecure, Json, PlainHttp, Quiet
 from .output import Output
@@ -29,9 +30,10 @@ PublicKeys = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    keys = typer.Typer(help="Make and show signing keys.")
+    keys = typer.Typer(help="Keys that sign models, and keys that open this node's registry.")
     keys.command("generate")(generate)
     keys.command("show")(show_key)
+    add_access_commands(keys)
     app.add_typer(keys, name="key")
     app.command("sign")(sign)
     app.command("verify-signature")(verify_signature)
