@@ -61,6 +61,7 @@ TOPICS = (
         ("key", "sign", "verify-signature", "attach", "referrers", "sbom"),
         _TRUST,
     ),
+    Topic("pannier.pkgmgr.cli.lock", ("lock", "sync", "outdated", "update"), _TRUST),
     Topic("pannier.pkgmgr.cli.upkeep", ("verify", "prune", "df", "blocks"), _STORE),
     Topic("pannier.pkgmgr.cli.shell", ("completion", "version", "__complete")),
 )
