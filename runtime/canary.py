@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .process import scrubbed_environment, signal_name
+from .isolation import scrubbed_environment, signal_name
 from .tinymodel import tiny_model
 
 PROMPT_TOKENS = 64

@@ -101,6 +101,10 @@ class LlamaBackend:
             self._api.llama_free(self._context)
             self._context = None
 
+    def use_threads(self, count: int) -> None:
+        """Decode with so many threads from now on."""
+        self._api.llama_set_n_threads(self._context, count, count)
+
     def use_adapters(self, adapters: Adapters) -> None:
         """See `Backend.use_adapters`; numbers that the model does not have are left out."""
         if adapters == self._used or not self._adapters:

@@ -14,8 +14,9 @@ from .answer import Answer, Piece, Vocabulary
 from .backend import Backend, DecodeStatus, TokenGate, TokenSampler
 from .hoststates import HostStates
 from .pace import Pace
+from .plan import Plan, Tuning
 from .request import FinishReason, GenerationRequest
-from .scheduler import Plan, Scheduler, Tuning
+from .scheduler import Scheduler
 from .sequence import Sequence
 
 # A sequence whose decoding fails this often in a row is given up.

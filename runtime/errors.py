@@ -5,6 +5,7 @@
     EngineError
     ├─ EngineMissing     llama-cpp-python is not installed, or does not start here
     ├─ LoadError         the model cannot be loaded
+    │  ├─ CrashedInLoading  its process died of it
     │  ├─ OutOfMemory    it does not fit; needed and free in bytes
     │  └─ Quarantined    it crashed the engine too often
     ├─ RunnerDied        the model's process ended in mid-work, with its signal
@@ -29,6 +30,10 @@ class EngineMissing(EngineError):
 
 class LoadError(EngineError):
     """A model cannot be loaded."""
+
+
+class CrashedInLoading(LoadError):
+    """The process that was to load a model died of it."""
 
 
 class OutOfMemory(LoadError):

@@ -7,14 +7,13 @@ thread.
 from __future__ import annotations
 
 import os
-import queue
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from itertools import count
 from typing import IO, Any
 
@@ -23,6 +22,7 @@ from pannier.pkgmgr.modelspec import ModelFiles
 from . import frames
 from .errors import (
     ContextOverflow,
+    CrashedInLoading,
     EngineError,
     EngineMissing,
     LoadError,
@@ -30,28 +30,13 @@ from .errors import (
     RunnerDied,
     UnsupportedRequest,
 )
+from .isolation import scrubbed_environment, signal_name
+from .memory import MemoryPlan
 from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
+from .stream import Stream
 
-# What a runner may know of the environment. Tokens, proxies and home folders are not its business.
-_KEPT_VARIABLES = (
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "LLAMA_CPP_LIB_PATH",
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "GGML_VK_VISIBLE_DEVICES",
-    "OMP_WAIT_POLICY",
-    "GOMP_SPINCOUNT",
-    "GOMP_CPU_AFFINITY",
-    "TMPDIR",
-)
 # Loading 100 GB from a slow disk takes this long; a runner that says nothing for it is stuck.
 LOAD_SILENCE_S = 300.0
-# Tokenising is all that stands between a request and its acceptance.
-ACCEPT_TIMEOUT_S = 120.0
-# A call may stand behind other work of the engine, such as ten thousand texts to embed.
-CALL_TIMEOUT_S = 3600.0
 _EXIT_GRACE_S = 5.0
 _LAST_WORDS = 2000
 
@@ -71,6 +56,7 @@ class RunnerProcess:
         files: ModelFiles,
         options: LoadOptions,
         *,
+        plan: MemoryPlan,
         on_death: Death = lambda: None,
         on_progress: Progress = lambda percent: None,
     ) -> None:
@@ -82,6 +68,13 @@ class RunnerProcess:
         """
         self.name = name
         self._on_death = on_death
+        self._plan = plan
+        self._threads = 0
+        self._has_fixed_threads = bool(options.num_thread)
+        self._steps = -1
+        self._alive_s = time.monotonic()
+        self._silence_s: float | None = None
+        self.is_crash = False
         self._keys = count(1)
         self._lock = threading.Lock()
         self._streams: dict[int, Stream] = {}
@@ -136,6 +129,23 @@ class RunnerProcess:
         if key in self._streams:
             self._send({"op": "cancel", "key": key})
 
+    def use_threads(self, count: int) -> None:
+        """Decode with so many threads from now on, unless the model's options fix them."""
+        if count != self._threads and not self._has_fixed_threads:
+            self._threads = count
+            self._send({"op": "threads", "key": 0, "count": count})
+
+    def check_pulse(self, silence_s: float) -> None:
+        """Ask a busy process for a sign of life; kill it where none came for too long."""
+        if not self._streams:
+            self._alive_s = time.monotonic()
+            return
+        if time.monotonic() - self._alive_s > silence_s:
+            self._silence_s = silence_s
+            self._process.kill()
+            return
+        self._send({"op": "pulse", "key": 0})
+
     def close(self) -> None:
         """End the process; running requests get an error. Idempotent."""
         self._ending = True
@@ -176,6 +186,8 @@ class RunnerProcess:
             "weights": [str(path) for path in files.weights],
             "adapters": [str(path) for path in files.adapters],
             "options": frames.encode_options(options),
+            "num_ctx": self._plan.num_ctx,
+            "num_contexts": self._plan.num_contexts,
         }
         self._send(load)
         self._channel.set_timeout(LOAD_SILENCE_S)
@@ -188,8 +200,9 @@ class RunnerProcess:
                     return ModelInfo(**message["info"]), message["load_ns"]
                 case "failed":
                     raise self._refusal(message)
-        raise LoadError(
-            f"cannot load {self.name}: {self._describe_end()}",
+        end = self._describe_end()
+        raise CrashedInLoading(
+            f"cannot load {self.name}: {end}",
             hint="`pannier doctor` tells whether the engine works on this machine",
         )
 
@@ -220,14 +233,24 @@ class RunnerProcess:
     def _read(self) -> None:
         while (message := self._channel.receive()) is not None:
             if message["op"] == "step":
+                self._alive_s = time.monotonic()
                 self._deliver(message["pieces"])
+            elif message["op"] == "pulse":
+                self._note_pulse(message["steps"])
             else:
                 stream = self._streams.get(message["key"])
                 if stream is not None:
-                    if message["op"] != "accepted":
+                    if message["op"] == "accepted":
+                        stream.is_accepted = True
+                    else:
                         self._forget(stream)
                     stream.put(message)
         self._die()
+
+    def _note_pulse(self, steps: int) -> None:
+        if steps != self._steps:
+            self._steps = steps
+            self._alive_s = time.monotonic()
 
     def _deliver(self, pieces: list[list[Any]]) -> None:
         for key, text, tokens, *end in pieces:
@@ -262,6 +285,9 @@ class RunnerProcess:
 
     def _die(self) -> None:
         error = self._death()
+        # Who kills an idle process is no crash of the engine; that may go on meanwhile.
+        has_work = any(stream.is_accepted for stream in self._streams.values())
+        self.is_crash = not self._ending and (has_work or error.signal != "SIGKILL")
         with self._lock:
             self._error = error
             streams = list(self._streams.values())
@@ -279,6 +305,9 @@ class RunnerProcess:
         with self._last_words:
             if self._ending:
                 return RunnerDied(f"{self.name} was unloaded", signal=name)
+            if self._silence_s is not None:
+                message = f"the process running {self.name} made no step for {self._silence_s:g} s"
+                return RunnerDied(message, signal=name, hint="it was ended")
             hint = "the next request loads the model again"
             if name == "SIGILL":
                 hint = "the engine was built for another CPU; run `pannier doctor`"
@@ -312,113 +341,3 @@ class RunnerProcess:
         self._last_words.seek(max(0, size - _LAST_WORDS))
         lines = self._last_words.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1].strip()[:300] if lines else ""
-
-
-class Stream:
-    """Messages for one request; implements what `interface.GenerationStream` needs of a process."""
-
-    __slots__ = ("_messages", "_over", "_runner", "key", "on_end")
-
-    def __init__(self, runner: RunnerProcess, key: int, on_end: Callable[[], None]) -> None:
-        self._runner = runner
-        self.key = key
-        self.on_end = on_end
-        self._messages: queue.SimpleQueue[Delta | frames.Message | EngineError] = (
-            queue.SimpleQueue()
-        )
-        self._over = False
-
-    def put(self, message: Delta | frames.Message | EngineError) -> None:
-        """Hand over a message; the process's reader thread calls this."""
-        self._messages.put(message)
-
-    def wait_accepted(self) -> None:
-        """Wait until the runner took the request.
-
-        Raises:
-            EngineError: it did not.
-        """
-        message = self._next(ACCEPT_TIMEOUT_S)
-        if isinstance(message, dict):
-            _raise_refusal(message)
-
-    def wait_result(self) -> Any:
-        """The answer to a `call`.
-
-        Raises:
-            EngineError: it was refused, or failed.
-        """
-        message = self._next(CALL_TIMEOUT_S)
-        assert isinstance(message, dict)
-        _raise_refusal(message)
-        return message["value"]
-
-    def poll(self, timeout_s: float) -> Delta | None:
-        """See `interface.GenerationStream.poll`."""
-        if self._over:
-            raise StopIteration
-        try:
-            message = self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-        if isinstance(message, EngineError):
-            self._over = True
-            raise message
-        assert isinstance(message, Delta)
-        self._over = message.finish is not None
-        return message
-
-    def __iter__(self) -> Iterator[Delta]:
-        while not self._over:
-            delta = self.poll(60.0)
-            if delta is not None:
-                yield delta
-
-    def cancel(self) -> None:
-        """See `interface.GenerationStream.cancel`."""
-        self._runner.cancel(self.key)
-
-    def _next(self, timeout_s: float) -> Delta | frames.Message:
-        try:
-            message = self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            self._runner.cancel(self.key)
-            raise EngineError(f"{self._runner.name} does not answer") from None
-        if isinstance(message, EngineError):
-            self._over = True
-            raise message
-        return message
-
-
-def _raise_refusal(message: frames.Message) -> None:
-    if message["op"] == "refused":
-        refusals = {
-            "ContextOverflow": ContextOverflow,
-            "QueueFull": QueueFull,
-            "UnsupportedRequest": UnsupportedRequest,
-        }
-        raise refusals[message["kind"]](**message["facts"])
-
-
-def scrubbed_environment(environment: os._Environ[str]) -> dict[str, str]:
-    """What of the environment a runner gets."""
-    kept = {name: environment[name] for name in _KEPT_VARIABLES if name in environment}
-    ours = {
-        # Else ggml's abort handler starts a debugger where one is installed.
-        "GGML_NO_BACKTRACE": "1",
-        # Decoder threads that have nothing to do sleep after some 50 µs, instead of 1 ms, and so
-        # leave their cores to the sampling threads and to the rest of the machine.
-        "GOMP_SPINCOUNT": "10000",
-        "PATH": os.defpath,
-    }
-    return {**ours, **kept}
-
-
-def signal_name(code: int | None) -> str | None:
-    """The name of the signal that a return code stands for, None where it is no signal."""
-    if code is None or code >= 0:
-        return None
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -37,12 +37,8 @@ from .request import GenerationRequest, LoadOptions
 # A pre-tokenizer's recursive regular expression took 60,000 equal letters to overflow 8 MiB; with
 # 512 MiB 120,000 pass. It is address space, used only where it is needed.
 BIG_STACK = 512 << 20
-# Context of a model when nobody says: Ollama's for machines without a large GPU.
-DEFAULT_CONTEXT = 4096
-# Sequences at a time when nobody says, and the contexts that the cells are enough for: streams
-# seldom use all of theirs, and the scheduler makes room where they do.
+# Sequences at a time when nobody says.
 DEFAULT_SEQUENCES = 16
-DEFAULT_FULL_CONTEXTS = 4
 # Finished sequences whose cells stay until they are needed.
 KEPT_SEQUENCES = 24
 # Requests that wait beyond this are refused, as Ollama's OLLAMA_MAX_QUEUE does.
@@ -62,11 +58,12 @@ class Runner:
         self._channel = channel
         self._sending = threading.Lock()
         self._shares = -1
+        self._steps = 0
+        self._backend: LlamaBackend | None = None
         self.model = Model.load(paths, options, on_progress=self._report_progress)
-        train = self.model.train_context_length or DEFAULT_CONTEXT
-        self.context_length = min(options.num_ctx or DEFAULT_CONTEXT, train)
+        self.context_length: int = load["num_ctx"]
         adapters = [self.model.load_adapter(Path(path)) for path in load["adapters"]]
-        params = self._context_params(options)
+        params = self._context_params(options, load["num_contexts"])
         self.num_cells = 0
         self.engine: Engine | None = None
         if self.model.can_generate:
@@ -87,7 +84,7 @@ class Runner:
     def _make_engine(
         self, params: ContextParams, adapters: list[Any], options: LoadOptions
     ) -> Engine:
-        backend = LlamaBackend(self.model, params, adapters=adapters)
+        backend = self._backend = LlamaBackend(self.model, params, adapters=adapters)
         self.num_cells = backend.num_cells
         return Engine(
             backend,
@@ -97,9 +94,8 @@ class Runner:
             states=HostStates(STATES_BUDGET),
         )
 
-    def _context_params(self, options: LoadOptions) -> ContextParams:
+    def _context_params(self, options: LoadOptions, contexts: int) -> ContextParams:
         threads = options.num_thread or usable_cores()
-        contexts = options.num_parallel or DEFAULT_FULL_CONTEXTS
         return ContextParams(
             num_cells=self.context_length * contexts,
             num_sequences=self._num_sequences(options),
@@ -160,6 +156,7 @@ class Runner:
                 with self._wake:
                     while not inbox:
                         self._wake.wait()
+            self._steps += 1
             while inbox:
                 inbox.popleft()()
             if engine is not None and not engine.is_idle:
@@ -183,6 +180,11 @@ class Runner:
                 self._accept(key, frames.decode_request(message["request"]))
             case "cancel":
                 self._post(lambda: self._cancel(key))
+            case "pulse":
+                self.send({"op": "pulse", "key": key, "steps": self._steps})
+            case "threads":
+                count = message["count"]
+                self._post(lambda: self._use_threads(count))
             case "embed" | "rank":
                 job = self._embedding.prepare(message)
                 self._post(lambda: self._embedding.add(job))
@@ -240,6 +242,10 @@ class Runner:
         piece = self.engine.cancel(key) if self.engine is not None else None
         if piece is not None:
             self.send({"op": "step", "pieces": [_encode_piece(piece)]})
+
+    def _use_threads(self, count: int) -> None:
+        if self._backend is not None:
+            self._backend.use_threads(count)
 
     def _post(self, action: Callable[[], None]) -> None:
         with self._wake:

@@ -11,51 +11,13 @@ goes on later, so that a full cache makes requests slow and never fails them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
 
 from .backend import Backend, Row
 from .hoststates import HostStates
+from .plan import Plan, Tuning
 from .prefix import CellTree, Match, common_prefix
 from .sequence import Phase, Sequence
 from .waiting import WaitingRoom
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """What the scheduler weighs, in tokens and steps.
-
-    Attributes:
-        growth_reserve: cells that a request must find free beyond its prompt, so that it does not
-            stall at once.
-        min_common: a common beginning that another request is about to compute is worth waiting
-            for from here on.
-        min_saved: states of fewer cells are computed again as fast as they are restored.
-        group_patience: steps that a request with other adapters lets those pass that can join the
-            running ones.
-        prefill_ageing: how much sooner a prompt is continued for each step that it is under way.
-    """
-
-    growth_reserve: int = 32
-    min_common: int = 16
-    min_saved: int = 64
-    group_patience: int = 100
-    prefill_ageing: int = 32
-
-
-@dataclass(slots=True)
-class Plan:
-    """One step: rows to decode, and the sequences that draw tokens from rows' logits.
-
-    Attributes:
-        advanced: sequences with the number of their tokens that become computed.
-        draws: sequences with the index of the row of their last token; a sequence with a draft
-            of n tokens draws from n more rows after it.
-    """
-
-    rows: list[Row] = field(default_factory=list)
-    advanced: list[tuple[Sequence, int]] = field(default_factory=list)
-    draws: list[tuple[Sequence, int]] = field(default_factory=list)
-    num_streams: int = 0
 
 
 class Scheduler:

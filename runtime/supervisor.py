@@ -11,37 +11,26 @@ import base64
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
-from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
+from pannier.pkgmgr.gguf import Header
 
-from .errors import LoadError, RunnerDied
+from .cores import usable_cores
+from .crashes import CrashLog
+from .errors import CrashedInLoading, LoadError, RunnerDied
 from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
-from .process import RunnerProcess, Stream
-from .request import Delta, GenerationRequest, LoadOptions
+from .memory import MemoryPlan, available_memory, plan_memory
+from .process import RunnerProcess
+from .request import GenerationRequest, LoadOptions
+from .residents import Resident, first_to_go, out_of_room, read_headers
+from .supervised import Once, SupervisedStream
 
 DEFAULT_KEEP_ALIVE_S = 300.0
 # A model that is asked for with other load options waits this long for its running requests.
 RELOAD_WAIT_S = 600.0
-
-
-@dataclass(slots=True, eq=False)
-class _Resident:
-    """A model in memory, or on its way there: `ready` is set when `runner` or `error` is."""
-
-    source: ModelSource
-    options: LoadOptions
-    ready: threading.Event = field(default_factory=threading.Event)
-    gone: threading.Event = field(default_factory=threading.Event)
-    runner: RunnerProcess | None = None
-    error: BaseException | None = None
-    users: int = 0
-    keep_alive_s: float = DEFAULT_KEEP_ALIVE_S
-    expires_s: float = FOREVER
-    loaded_ns: int = 0
-    predecessors: set[_Resident] = field(default_factory=set)
+# One step of a large model on a slow machine takes minutes; more than this is a wedged engine.
+MAX_SILENCE_S = 600.0
 
 
 class Supervisor:
@@ -52,14 +41,33 @@ class Supervisor:
         *,
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
         defaults: LoadOptions | None = None,
+        max_models: int = 0,
+        free_memory: Callable[[], int] = available_memory,
+        silence_s: float = MAX_SILENCE_S,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Nothing is started yet.
+
+        Args:
+            keep_alive_s: how long a model stays after its last use where a request does not say.
+            defaults: load options where a request does not say.
+            max_models: in memory at a time; 0 is as many as fit.
+            free_memory: bytes that may be taken.
+            silence_s: a busy runner that makes no step for so long is killed.
+            clock_s: seconds that go on while time is not set back.
+        """
         self._keep_alive_s = keep_alive_s
         self._defaults = defaults or LoadOptions()
         self._clock_s = clock_s
+        self._max_models = max_models
+        self._free_memory = free_memory
+        self._silence_s = silence_s
+        self._crashes = CrashLog(clock_s)
+        self._loading = threading.Lock()
+        self._closing = threading.Event()
         self._lock = threading.Condition()
-        self._residents: dict[Digest, _Resident] = {}
-        self._leaving: set[_Resident] = set()
+        self._residents: dict[Digest, Resident] = {}
+        self._leaving: set[Resident] = set()
         self._is_closed = False
         self._reaper: threading.Thread | None = None
 
@@ -144,6 +152,7 @@ class Supervisor:
     def unload(self, digest: Digest) -> bool:
         """See `interface.Runtime.unload`."""
         with self._lock:
+            self._crashes.clear(digest)
             resident = self._residents.get(digest)
             if resident is None:
                 return False
@@ -154,6 +163,7 @@ class Supervisor:
         """See `interface.Runtime.close`."""
         with self._lock:
             self._is_closed = True
+            self._closing.set()
             residents = [*self._residents.values(), *self._leaving]
             self._residents.clear()
             self._leaving.clear()
@@ -172,12 +182,12 @@ class Supervisor:
         self.close()
 
     def _begin(
-        self, resident: _Resident, request: GenerationRequest, load_ns: int
+        self, resident: Resident, request: GenerationRequest, load_ns: int
     ) -> SupervisedStream:
         """Start a request on a loaded model; its end releases the model, once."""
         runner = resident.runner
         assert runner is not None
-        release = _Once(lambda: self._release(resident))
+        release = Once(lambda: self._release(resident))
         try:
             model = self._describe(resident, load_ns)
             return SupervisedStream(runner.generate(request, on_end=release), model)
@@ -214,7 +224,7 @@ class Supervisor:
 
     def _acquire(
         self, source: ModelSource, options: LoadOptions | None, keep_alive_s: float | None
-    ) -> tuple[_Resident, int]:
+    ) -> tuple[Resident, int]:
         """A loaded model with one more user, and what its loading took in nanoseconds."""
         started = time.monotonic_ns()
         while True:
@@ -232,26 +242,29 @@ class Supervisor:
 
     def _enlist(
         self, source: ModelSource, options: LoadOptions | None, keep_alive_s: float | None
-    ) -> tuple[_Resident, bool]:
+    ) -> tuple[Resident, bool]:
         """Enter as a user of a model; True where the caller has to load it."""
         with self._lock:
             if self._is_closed:
                 raise LoadError("the runtime is closed")
             resident = self._residents.get(source.digest)
-            if resident is not None and _is_stale(resident, options):
+            if resident is not None and resident.is_stale(options):
                 self._dismiss(resident)
                 resident = None
             is_mine = resident is None
             if resident is None:
-                resident = _Resident(source, options or self._defaults)
+                self._crashes.check(source.digest, source.name)
+                resident = Resident(source, options or self._defaults, self._keep_alive_s)
                 resident.predecessors = {r for r in self._leaving if r.source == source}
                 self._residents[source.digest] = resident
             resident.users += 1
             wanted = self._keep_alive_s if keep_alive_s is None else keep_alive_s
             resident.keep_alive_s = wanted
+            self._share_cores()
+            self._lock.notify_all()
             return resident, is_mine
 
-    def _start(self, resident: _Resident) -> None:
+    def _start(self, resident: Resident) -> None:
         """Load a model; sets `runner` or `error`, and `ready`."""
         source = resident.source
         try:
@@ -259,36 +272,77 @@ class Supervisor:
                 if not predecessor.gone.wait(RELOAD_WAIT_S):
                     raise LoadError(f"cannot reload {source.name}: it is in use")
             resident.predecessors = set()
-            check_weights(source)
-            resident.runner = RunnerProcess(
-                source.name,
-                source.files,
-                resident.options,
-                on_death=lambda: self._on_death(resident),
-            )
+            headers = read_headers(source)
+            with self._lock:
+                delay = self._crashes.delay_s(source.digest)
+            if delay:
+                self._closing.wait(delay)
+            # One at a time, so that two loads never count the same memory as free.
+            with self._loading:
+                resident.plan = self._make_room(resident, headers)
+                resident.runner = RunnerProcess(
+                    source.name,
+                    source.files,
+                    resident.options,
+                    plan=resident.plan,
+                    on_death=lambda: self._on_death(resident),
+                )
             resident.loaded_ns = time.monotonic_ns()
         except BaseException as error:
             resident.error = error
             with self._lock:
                 if self._residents.get(source.digest) is resident:
                     del self._residents[source.digest]
+                if isinstance(error, CrashedInLoading):
+                    self._crashes.add(source.digest)
             resident.gone.set()
         finally:
             resident.ready.set()
         self._watch()
 
-    def _release(self, resident: _Resident) -> None:
+    def _make_room(self, resident: Resident, headers: list[Header]) -> MemoryPlan:
+        """A plan that fits, after unloading idle models where it takes that.
+
+        Raises:
+            OutOfMemory: it does not fit, even with all idle models gone.
+        """
+        while True:
+            free = self._free_memory()
+            plan = plan_memory(headers, resident.options, free=free)
+            with self._lock:
+                others = [r for r in self._residents.values() if r is not resident]
+                is_full = self._max_models > 0 and len(others) >= self._max_models
+                if plan.total <= free and not is_full:
+                    return plan
+                victim = first_to_go(others)
+                if victim is not None:
+                    self._dismiss(victim)
+            if victim is None:
+                raise out_of_room(resident, plan, others, free=free)
+            victim.gone.wait(RELOAD_WAIT_S)
+
+    def _release(self, resident: Resident) -> None:
         with self._lock:
             resident.users -= 1
+            self._share_cores()
             resident.expires_s = self._clock_s() + resident.keep_alive_s
             self._lock.notify_all()
 
-    def _on_death(self, resident: _Resident) -> None:
+    def _share_cores(self) -> None:
+        """Divide the cores among the models that are busy. Needs the lock."""
+        busy = [r.runner for r in self._residents.values() if r.users and r.runner is not None]
+        for runner in busy:
+            runner.use_threads(max(1, usable_cores() // len(busy)))
+
+    def _on_death(self, resident: Resident) -> None:
         with self._lock:
+            runner = resident.runner
+            if runner is not None and runner.is_crash:
+                self._crashes.add(resident.source.digest)
             if self._residents.get(resident.source.digest) is resident:
                 self._dismiss(resident)
 
-    def _dismiss(self, resident: _Resident) -> None:
+    def _dismiss(self, resident: Resident) -> None:
         """Take a model off the table; the reaper closes it when nobody uses it. Needs the lock."""
         del self._residents[resident.source.digest]
         self._leaving.add(resident)
@@ -312,19 +366,25 @@ class Supervisor:
                 done = [r for r in self._leaving if r.users == 0 and r.ready.is_set()]
                 self._leaving.difference_update(done)
                 if not done:
-                    self._lock.wait(self._next_expiry(now))
+                    self._lock.wait(self._next_look(now))
+                busy = [r.runner for r in self._residents.values() if r.users and r.runner]
+            for runner in busy:
+                runner.check_pulse(self._silence_s)
             for resident in done:
                 if resident.runner is not None:
                     resident.runner.close()
                 resident.gone.set()
 
-    def _next_expiry(self, now: float) -> float | None:
-        """Seconds until the next idle model expires, None where none does. Needs the lock."""
-        idle = [r.expires_s for r in self._residents.values() if r.users == 0]
-        soonest = min(idle, default=FOREVER)
-        return None if soonest == FOREVER else max(0.0, soonest - now)
+    def _next_look(self, now: float) -> float | None:
+        """Seconds until the reaper has something to do. Needs the lock."""
+        residents = self._residents.values()
+        soonest = min((r.expires_s for r in residents if r.users == 0), default=FOREVER)
+        waits = [] if soonest == FOREVER else [max(0.0, soonest - now)]
+        if any(r.users for r in residents):
+            waits.append(self._silence_s / 4)
+        return min(waits, default=None)
 
-    def _describe(self, resident: _Resident, load_ns: int) -> LoadedModel:
+    def _describe(self, resident: Resident, load_ns: int) -> LoadedModel:
         runner = resident.runner
         assert runner is not None
         left = resident.keep_alive_s
@@ -338,60 +398,3 @@ class Supervisor:
             load_ns=load_ns,
             pid=runner.pid,
         )
-
-
-class SupervisedStream:
-    """Implements `interface.GenerationStream`."""
-
-    __slots__ = ("_stream", "model", "poll")
-
-    def __init__(self, stream: Stream, model: LoadedModel) -> None:
-        self._stream = stream
-        self.model = model
-        self.poll = stream.poll
-
-    def __iter__(self) -> Iterator[Delta]:
-        return iter(self._stream)
-
-    def cancel(self) -> None:
-        """See `interface.GenerationStream.cancel`."""
-        self._stream.cancel()
-
-
-def check_weights(source: ModelSource) -> None:
-    """Read the GGUF headers of a model in Python, before C does.
-
-    Raises:
-        InvalidGGUF: a file is none, or breaks a bound.
-        LoadError: a file is not there.
-    """
-    for number, path in enumerate(source.files.weights, start=1):
-        part = f" (file {number})" if len(source.files.weights) > 1 else ""
-        name = f"the model file{part} of {source.name}"
-        try:
-            with path.open("rb") as stream:
-                size = path.stat().st_size
-                gguf.check(gguf.read_header(stream, size=size, name=name), size=size, name=name)
-        except OSError as error:
-            raise LoadError(f"cannot read {name}: {error.strerror}") from error
-
-
-class _Once:
-    """An action that is done on the first call, whichever thread that comes from."""
-
-    def __init__(self, action: Callable[[], None]) -> None:
-        self._actions = [action]
-
-    def __call__(self) -> None:
-        try:
-            action = self._actions.pop()
-        except IndexError:
-            return
-        action()
-
-
-def _is_stale(resident: _Resident, options: LoadOptions | None) -> bool:
-    """Whether a model has to be loaded again for a request with these options."""
-    if resident.runner is not None and not resident.runner.is_alive:
-        return True
-    return options is not None and options != resident.options

@@ -23,7 +23,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import TemplateError
-from ..process import scrubbed_environment
+from ..isolation import scrubbed_environment
 from .jinja import MAX_SOURCE
 from .worker import LENGTH, MAX_CPU_S
 

@@ -6,9 +6,9 @@ from pannier.runtime.answer import Piece
 from pannier.runtime.engine import Engine
 from pannier.runtime.hoststates import HostStates
 from pannier.runtime.pace import Pace
+from pannier.runtime.plan import Tuning
 from pannier.runtime.prefix import CellTree
 from pannier.runtime.request import FinishReason, GenerationRequest, SamplingParams
-from pannier.runtime.scheduler import Tuning
 from pannier.runtime.scripted import ScriptedBackend
 from pannier.runtime.sequence import Sequence
 from pannier.runtime.waiting import AGEING_STEPS, WaitingRoom

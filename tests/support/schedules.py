@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pannier.runtime.answer import Piece, Vocabulary
 from pannier.runtime.engine import Engine
 from pannier.runtime.hoststates import HostStates
+from pannier.runtime.plan import Tuning
 from pannier.runtime.request import FinishReason, GenerationRequest, SamplingParams
-from pannier.runtime.scheduler import Tuning
 from pannier.runtime.scripted import END, VOCABULARY, ScriptedBackend, script
 from pannier.runtime.sequence import Phase
 

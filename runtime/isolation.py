@@ -1,0 +1,49 @@
+"""What a runner may have and do: environment, core dumps, privileges, network, files.
+
+A model file is not trusted, and neither is the C++ that reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+
+# What a runner may know of the environment. Tokens, proxies and home folders are not its business.
+_KEPT_VARIABLES = (
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "LLAMA_CPP_LIB_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "GOMP_CPU_AFFINITY",
+    "TMPDIR",
+)
+
+
+def scrubbed_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment a runner gets."""
+    kept = {name: environment[name] for name in _KEPT_VARIABLES if name in environment}
+    ours = {
+        # Else ggml's abort handler starts a debugger where one is installed.
+        "GGML_NO_BACKTRACE": "1",
+        # Decoder threads that have nothing to do sleep after some 50 µs, instead of 1 ms, and so
+        # leave their cores to the sampling threads and to the rest of the machine.
+        "GOMP_SPINCOUNT": "10000",
+        "PATH": os.defpath,
+    }
+    return {**ours, **kept}
+
+
+def signal_name(code: int | None) -> str | None:
+    """The name of the signal that a return code stands for, None where it is no signal."""
+    if code is None or code >= 0:
+        return None
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

@@ -1,0 +1,97 @@
+"""Models in memory as the supervisor keeps book of them, and the choice of who has to go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pannier.pkgmgr import gguf
+
+from .errors import LoadError, OutOfMemory
+from .interface import FOREVER, ModelSource
+from .memory import MemoryPlan
+from .process import RunnerProcess
+from .request import LoadOptions
+
+
+@dataclass(slots=True, eq=False)
+class Resident:
+    """A model in memory, or on its way there: `ready` is set when `runner` or `error` is.
+
+    Attributes:
+        gone: set when its process is no more.
+        users: callers that wait for it or have requests in it.
+        expires_s: on the supervisor's clock; means something while `users` is 0.
+        predecessors: what has to be gone before it is loaded: the same model with other options.
+    """
+
+    source: ModelSource
+    options: LoadOptions
+    keep_alive_s: float
+    ready: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
+    runner: RunnerProcess | None = None
+    error: BaseException | None = None
+    plan: MemoryPlan | None = None
+    users: int = 0
+    expires_s: float = FOREVER
+    loaded_ns: int = 0
+    predecessors: set[Resident] = field(default_factory=set)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is loaded and nobody uses it."""
+        return self.users == 0 and self.runner is not None
+
+    def is_stale(self, options: LoadOptions | None) -> bool:
+        """Whether it has to be loaded again for a request with these options."""
+        if self.runner is not None and not self.runner.is_alive:
+            return True
+        return options is not None and options != self.options
+
+
+def first_to_go(residents: Iterable[Resident]) -> Resident | None:
+    """The idle model that was used longest ago, or expires soonest; None where all are busy."""
+    idle = [resident for resident in residents if resident.is_idle]
+    return min(idle, key=lambda resident: resident.expires_s, default=None)
+
+
+def out_of_room(
+    resident: Resident, plan: MemoryPlan, others: Sequence[Resident], *, free: int
+) -> OutOfMemory:
+    """The error for a model that does not fit beside others, all of them busy."""
+    needed = plan.total
+    reason = f"it needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+    if needed <= free:
+        reason = f"no more than {len(others)} may be in memory at a time"
+    busy = ", ".join(other.source.name for other in others)
+    beside = f"; in use: {busy}" if busy else ""
+    return OutOfMemory(
+        f"no room for {resident.source.name}: {reason}{beside}",
+        needed=needed,
+        free=free,
+        hint="set a smaller num_ctx, or wait until other models are idle",
+    )
+
+
+def read_headers(source: ModelSource) -> list[gguf.Header]:
+    """The GGUF headers of a model, checked in Python before C sees them.
+
+    Raises:
+        InvalidGGUF: a file is none, or breaks a bound.
+        LoadError: a file is not there.
+    """
+    headers = []
+    for number, path in enumerate(source.files.weights, start=1):
+        part = f" (file {number})" if len(source.files.weights) > 1 else ""
+        name = f"the model file{part} of {source.name}"
+        try:
+            with path.open("rb") as stream:
+                size = path.stat().st_size
+                header = gguf.read_header(stream, size=size, name=name)
+        except OSError as error:
+            raise LoadError(f"cannot read {name}: {error.strerror}") from error
+        gguf.check(header, size=size, name=name)
+        headers.append(header)
+    return headers

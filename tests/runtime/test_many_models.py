@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.gguf import tiny_llama
+from support.models import source_of
+
+from pannier.pkgmgr import gguf
+from pannier.pkgmgr.digest import Digest
+from pannier.runtime.crashes import FIRST_DELAY_S, MAX_CRASHES, WINDOW_S, CrashLog
+from pannier.runtime.errors import OutOfMemory, Quarantined, RunnerDied
+from pannier.runtime.interface import ModelSource
+from pannier.runtime.memory import available_memory, cell_bytes, plan_memory
+from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
+from pannier.runtime.supervisor import Supervisor
+
+DIGEST = Digest.of(b"a model")
+
+
+def header_of(path: Path) -> gguf.Header:
+    with path.open("rb") as stream:
+        return gguf.read_header(stream, size=path.stat().st_size, name=path.name)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[ModelSource]:
+    paths = [tiny_llama(tmp_path / f"{seed}.gguf", seed=seed) for seed in range(3)]
+    return [source_of(path, f"model{seed}") for seed, path in enumerate(paths)]
+
+
+def endless() -> GenerationRequest:
+    sampling = SamplingParams(temperature=1, seed=3, logit_bias={2: -100.0})
+    return GenerationRequest((Segment("hello"),), sampling=sampling)
+
+
+def test_what_is_left_open_is_made_to_fit(tmp_path: Path) -> None:
+    header = header_of(tiny_llama(tmp_path / "m.gguf", context=4096))
+    roomy = plan_memory([header], LoadOptions(), free=1 << 40)
+    assert (roomy.num_ctx, roomy.num_contexts) == (4096, 4)
+    tight = plan_memory([header], LoadOptions(), free=roomy.total - 1)
+    assert (tight.num_ctx, tight.num_contexts) == (4096, 2)
+    hopeless = plan_memory([header], LoadOptions(), free=0)
+    assert (hopeless.num_ctx, hopeless.num_contexts) == (512, 1)
+    fixed = plan_memory([header], LoadOptions(num_ctx=1024, num_parallel=2), free=0)
+    assert (fixed.num_ctx, fixed.num_contexts) == (1024, 2)
+
+
+def test_a_context_is_never_longer_than_the_model_was_trained_for(tmp_path: Path) -> None:
+    header = header_of(tiny_llama(tmp_path / "m.gguf", context=512))
+    assert plan_memory([header], LoadOptions(num_ctx=10**6), free=1 << 40).num_ctx == 512
+
+
+def test_smaller_cells_take_less(tmp_path: Path) -> None:
+    header = header_of(tiny_llama(tmp_path / "m.gguf"))
+    assert cell_bytes(header, "q4_0") < cell_bytes(header, "q8_0") < cell_bytes(header, "f16")
+
+
+def test_there_is_some_memory() -> None:
+    assert available_memory() > 1 << 20
+
+
+def test_crashes_slow_a_model_down_and_then_stop_it() -> None:
+    now = 0.0
+    log = CrashLog(lambda: now)
+    for delay in (0.0, 0.0, FIRST_DELAY_S):
+        assert log.delay_s(DIGEST) == delay
+        log.check(DIGEST, "model")
+        log.add(DIGEST)
+    assert MAX_CRASHES == 3
+    with pytest.raises(Quarantined, match="crashed the engine 3 times"):
+        log.check(DIGEST, "model")
+    log.check(Digest.of(b"another"), "other")
+    now = WINDOW_S + 1
+    log.check(DIGEST, "model")
+
+
+@pytest.mark.engine
+def test_an_idle_model_makes_room_for_another(sources: list[ModelSource]) -> None:
+    with Supervisor(max_models=1) as supervisor:
+        first = supervisor.load(sources[0])
+        second = supervisor.load(sources[1])
+        assert [model.source.name for model in supervisor.loaded()] == ["model1"]
+        assert first.pid != second.pid
+        with pytest.raises(ProcessLookupError):
+            os.kill(first.pid, 0)
+
+
+@pytest.mark.engine
+def test_a_busy_model_does_not_make_room(sources: list[ModelSource]) -> None:
+    with Supervisor(max_models=1) as supervisor:
+        stream = supervisor.generate(sources[0], endless())
+        with pytest.raises(OutOfMemory, match="in use: model0"):
+            supervisor.load(sources[1])
+        stream.cancel()
+
+
+@pytest.mark.engine
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers(
+    sources: list[ModelSource],
+) -> None:
+    with Supervisor(free_memory=lambda: 1000) as supervisor:
+        with pytest.raises(OutOfMemory, match="needs") as caught:
+            supervisor.load(sources[0])
+        assert caught.value.free == 1000
+        assert caught.value.needed > 1000
+
+
+@pytest.mark.engine
+def test_two_busy_models_share_the_cores(sources: list[ModelSource]) -> None:
+    with Supervisor() as supervisor:
+        streams = [supervisor.generate(source, endless()) for source in sources[:2]]
+        for stream in streams:
+            assert next(iter(stream)).tokens
+            stream.cancel()
+
+
+@pytest.mark.engine
+def test_a_model_that_keeps_crashing_is_quarantined_until_it_is_stopped(
+    sources: list[ModelSource],
+) -> None:
+    with Supervisor() as supervisor:
+        for _ in range(MAX_CRASHES):
+            stream = supervisor.generate(sources[0], endless())
+            next(iter(stream))
+            os.kill(stream.model.pid, signal.SIGSEGV)
+            with pytest.raises(RunnerDied, match="SIGSEGV"):
+                list(stream)
+        with pytest.raises(Quarantined):
+            supervisor.load(sources[0])
+        supervisor.unload(sources[0].digest)
+        assert supervisor.load(sources[0]).pid
+
+
+@pytest.mark.engine
+def test_a_wedged_runner_is_ended(sources: list[ModelSource]) -> None:
+    with Supervisor(silence_s=0.5) as supervisor:
+        stream = supervisor.generate(sources[0], endless())
+        next(iter(stream))
+        os.kill(stream.model.pid, signal.SIGSTOP)
+        with pytest.raises(RunnerDied, match=r"made no step for 0\.5 s"):
+            list(stream)
+        assert supervisor.load(sources[0]).pid != stream.model.pid
