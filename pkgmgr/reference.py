@@ -29,6 +29,8 @@ _HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
     r"(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*)(?::([0-9]{1,5}))?"
 )
+# Names are copied from a web site whose registry is elsewhere.
+_ALIASES = {"ollama.com": DEFAULT_HOST}
 # Schemes that other tools put before a name. `http` is not one: plain HTTP is asked for by flag.
 _SCHEMES = ("https://", "oci://", "docker://", "ollama://")
 
@@ -183,7 +185,7 @@ def _split_tag(text: str, rest: str) -> tuple[str, str | None]:
 def _split_host(text: str, rest: str, default_host: str, default_namespace: str) -> tuple[str, str]:
     first, slash, path = rest.partition("/")
     if slash and _is_host(first):
-        host = first.lower()
+        host = _ALIASES.get(first.lower(), first.lower())
     else:
         host, path = default_host, rest
         if not slash and default_namespace:

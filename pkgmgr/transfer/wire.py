@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_WARNINGS = 16
+_AGENT = "pannier"
+# Ollama's registry answers 412 for models that are newer than the Ollama that the agent names.
+_AGENTS = {"registry.ollama.ai": "ollama/0.33.0 (amd64 linux) pannier"}
 
 
 class Wire:
@@ -137,7 +140,8 @@ class Wire:
         self, method: str, url: str, headers: Mapping[str, str], body: Any, secret: str | None
     ) -> Reply:
         target = Origin.of(url)
-        sent = {"Accept-Encoding": "identity", "User-Agent": "pannier", **headers}
+        agent = _AGENTS.get(target.host, _AGENT)
+        sent = {"Accept-Encoding": "identity", "User-Agent": agent, **headers}
         if secret is not None and target == self.origin:
             sent["Authorization"] = secret
         return self._request(method, url, sent, body)
