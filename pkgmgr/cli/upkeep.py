@@ -15,8 +15,9 @@ from .options import Insecure, Json, PlainHttp, Quiet, Yes
 from .output import Output, human_size
 
 if TYPE_CHECKING:
+    from ..settings import Settings
     from ..upkeep.repair import Mended
-    from ..upkeep.verify import Fault
+    from ..upkeep.verify import Fault, Verified
 
 _MINUTES = 60.0
 
@@ -73,33 +74,10 @@ def verify(
         )
     mended: tuple[Mended, ...] = ()
     if repair and found.faults:
-        from ..upkeep.repair import repair as mend
-
-        paths, others = _sources(from_ or [])
-        with output.progress("repairing") as on_event:
-            mended = mend(
-                store,
-                found.faults,
-                bundles=paths,
-                references=[parse_name(text) for text in others],
-                settings=settings_for(plain_http=plain_http, insecure=insecure),
-                on_event=on_event,
-            )
+        settings = settings_for(plain_http=plain_http, insecure=insecure)
+        mended = _repair(store, found.faults, from_ or [], settings, output)
     left = [item.fault for item in mended if item.place is None] if mended else found.faults
-    output.result(
-        {
-            "blobs": found.num_blobs,
-            "hashed": found.hashed,
-            "skipped": found.skipped,
-            "faults": [_fault_record(fault) for fault in found.faults],
-            "repaired": [_mended_record(item) for item in mended if item.place],
-        },
-        lines=[
-            *(_fault_line(fault) for fault in found.faults),
-            *(_mended_line(item) for item in mended),
-            f"{found.num_blobs} blobs, {human_size(found.hashed)} hashed, {len(left)} damaged",
-        ],
-    )
+    _print_verified(output, found, mended, num_left=len(left))
     if left:
         raise CorruptStore(
             store.path(left[0].descriptor.digest),
@@ -187,6 +165,47 @@ def blocks(name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
             ],
         },
         lines=[f"{index.digest} {len(index.blocks)} blocks" for index in indexes],
+    )
+
+
+def _repair(
+    store: Store,
+    faults: tuple[Fault, ...],
+    sources: list[str],
+    settings: Settings,
+    output: Output,
+) -> tuple[Mended, ...]:
+    from ..upkeep.repair import repair
+
+    paths, others = _sources(sources)
+    references = [parse_name(text) for text in others]
+    with output.progress("repairing") as on_event:
+        return repair(
+            store,
+            faults,
+            bundles=paths,
+            references=references,
+            settings=settings,
+            on_event=on_event,
+        )
+
+
+def _print_verified(
+    output: Output, found: Verified, mended: tuple[Mended, ...], *, num_left: int
+) -> None:
+    output.result(
+        {
+            "blobs": found.num_blobs,
+            "hashed": found.hashed,
+            "skipped": found.skipped,
+            "faults": [_fault_record(fault) for fault in found.faults],
+            "repaired": [_mended_record(item) for item in mended if item.place],
+        },
+        lines=[
+            *(_fault_line(fault) for fault in found.faults),
+            *(_mended_line(item) for item in mended),
+            f"{found.num_blobs} blobs, {human_size(found.hashed)} hashed, {num_left} damaged",
+        ],
     )
 
 
