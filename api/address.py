@@ -65,7 +65,9 @@ def parse_address(text: str) -> Address:
         parts = urlsplit(f"//{_bracketed(rest)}")
         port = parts.port
     except ValueError as error:
-        raise InvalidOption(f"server address {text!r}: {error}") from error
+        raise InvalidOption(
+            f"server address {text!r}: host and port are wrong", hint="write HOST:PORT"
+        ) from error
     if port is None:
         port = _PORTS[scheme] if separator else DEFAULT_PORT
     return Address(scheme, parts.hostname or DEFAULT_HOST, port, parts.path.rstrip("/"))

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from pannier.pkgmgr.errors import InvalidOption, NetworkError
 
 from .address import Address, parse_address, server_address
 from .client import Client, HTTPClient
+
+if TYPE_CHECKING:
+    import ssl
 
 Listen = Annotated[
     str | None, typer.Option("--listen", metavar="HOST:PORT", help="Instead of PANNIER_HOST.")
@@ -79,21 +82,19 @@ def serve(
     """Answer the Ollama and OpenAI APIs, and be a registry under /v2/, until Ctrl-C."""
     from pannier.pkgmgr.cli.names import settings_for
     from pannier.pkgmgr.store.store import Store
-    from pannier.runtime.supervisor import Supervisor
 
     from .app import create_app
+    from .environment import open_runtime, origins
     from .guard import Guard
     from .registry.options import registry_options
     from .registry.routes import registry_blueprint
-    from .server import Server, tls_context
+    from .server import Server
     from .server import serve as serve_until_stopped
     from .service import Service
 
     address = parse_address(listen) if listen else server_address(os.environ)
     _refuse_strangers(address, allow_remote)
-    if (tls_cert is None) != (tls_key is None):
-        raise InvalidOption("--tls-cert and --tls-key go together")
-    tls = tls_context(tls_cert, tls_key) if tls_cert and tls_key else None
+    tls = _tls(tls_cert, tls_key)
     settings = settings_for(plain_http=plain_http, insecure=insecure)
     options = registry_options(
         settings,
@@ -103,9 +104,9 @@ def serve(
         max_upload_size=max_upload_size,
         read_only=read_only,
     )
-    guard = Guard.of(hosts=[socket.gethostname(), *(allow_host or ())])
+    guard = Guard.of(hosts=[socket.gethostname(), *(allow_host or ())], origins=origins(os.environ))
     output = Output(quiet=quiet)
-    with Supervisor() as runtime:
+    with open_runtime(os.environ) as runtime:
         store = Store.open(settings.home)
         registry = registry_blueprint(store, options=options)
         app = create_app(Service(store, settings, runtime), guard=guard, blueprints=(registry,))
@@ -118,9 +119,16 @@ def serve(
             raise _cannot_listen(address, error) from error
 
 
-def ps(as_json: Json = False) -> None:
+def ps(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only names that begin so.")] = "",
+    as_json: Json = False,
+) -> None:
     """List the models that the server has in memory."""
-    models = _client().request("GET", "/api/ps").get("models", [])
+    models = [
+        model
+        for model in _client().request("GET", "/api/ps").get("models", [])
+        if str(model.get("name", "")).lower().startswith(prefix.lower())
+    ]
     Output(as_json=as_json).table(
         ("NAME", "DIGEST", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"),
         map(_ps_row, models),
@@ -184,6 +192,20 @@ def _until(moment: str) -> str:
     if then <= now:
         return "stopping"
     return human_age(2 * now - then, now).replace("ago", "from now").replace("just now", "soon")
+
+
+def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    from .server import tls_context
+
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise InvalidOption("--tls-cert and --tls-key go together")
+    try:
+        return tls_context(cert, key)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidOption(f"cannot use certificate {cert} with key {key}: {reason}") from error
 
 
 def _refuse_strangers(address: Address, allow_remote: bool) -> None:

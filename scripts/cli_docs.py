@@ -31,8 +31,13 @@ often a second one that begins with `hint:` and says what to type next.
 |---|---|
 | `PANNIER_HOME` | where everything is kept; `~/.pannier` otherwise |
 | `PANNIER_HOST` | where `serve` listens and clients connect; `127.0.0.1:11434` otherwise |
-| `OLLAMA_HOST` | the same, where `PANNIER_HOST` is not set |
+| `PANNIER_KEEP_ALIVE` | how long an idle model stays loaded: `5m`, seconds, or -1 for ever |
+| `PANNIER_CONTEXT_LENGTH` | tokens of context where neither model nor request says |
+| `PANNIER_NUM_PARALLEL` | requests that one model answers at a time |
+| `PANNIER_ORIGINS` | where web pages may come from that use the server, with commas |
 | `PANNIER_NOHISTORY` | set: `run` keeps no history of what is typed |
+
+Where a variable other than `PANNIER_HOME` is not set, the one that begins with `OLLAMA_` counts.
 
 """
 

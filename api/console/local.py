@@ -10,7 +10,7 @@ from typing import Any
 from pannier.pkgmgr.cli.output import Output
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import InvalidDigest
+from pannier.pkgmgr.errors import InvalidDigest, NetworkError, NotFound
 from pannier.pkgmgr.transfer.events import Advanced, Finished, OnEvent, Planned, Started
 
 from ..address import configured_address
@@ -26,13 +26,13 @@ def connect() -> Iterator[Client]:
         return
     from pannier.pkgmgr.cli.names import load_settings
     from pannier.pkgmgr.store.store import Store
-    from pannier.runtime.supervisor import Supervisor
 
     from ..app import create_app
+    from ..environment import open_runtime
     from ..service import Service
 
     settings = load_settings()
-    with Supervisor() as runtime:
+    with open_runtime(os.environ) as runtime:
         yield LocalClient(create_app(Service(Store.open(settings.home), settings, runtime)))
 
 
@@ -57,9 +57,13 @@ def _pull_here(name: str, on_event: OnEvent) -> None:
     from pannier.pkgmgr.store.store import Store
 
     settings = load_settings()
-    operations.pull(
-        Store.open(settings.home), settings.parse(name), settings=settings, on_event=on_event
-    )
+    try:
+        operations.pull(
+            Store.open(settings.home), settings.parse(name), settings=settings, on_event=on_event
+        )
+    except (NetworkError, NotFound) as error:
+        error.hint = error.hint or "it is not in the store; `pannier list` shows what is"
+        raise
 
 
 def _relay(line: dict[str, Any], seen: dict[str, int], on_event: OnEvent) -> None:

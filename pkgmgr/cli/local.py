@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import operations
+from ..errors import InvalidOption
 from ..store.store import Store
 from .names import Name, Names, parse_name
 from .options import Json, Quiet, Yes
@@ -31,9 +32,16 @@ def register(app: typer.Typer) -> None:
     app.command("rm")(remove)
 
 
-def list_models(as_json: Json = False) -> None:
+def list_models(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Only names that begin so.")] = "",
+    as_json: Json = False,
+) -> None:
     """List the models in the store, the newest first."""
-    models = operations.list_models(Store.open())
+    models = [
+        model
+        for model in operations.list_models(Store.open())
+        if model.reference.familiar.lower().startswith(prefix.lower())
+    ]
     Output(as_json=as_json).table(
         ("NAME", "DIGEST", "SIZE", "DIALECT", "MODIFIED"),
         (
@@ -76,7 +84,7 @@ def show(
     wanted = (modelfile, parameters, template, system, license_)
     chosen = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
     if len(chosen) > 1:
-        raise typer.BadParameter(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+        raise InvalidOption(f"--{chosen[0]} and --{chosen[1]} exclude each other")
     if chosen:
         text = parts[chosen[0]]()
         Output(as_json=as_json).result({chosen[0]: text}, lines=[plain(text)] if text else [])
