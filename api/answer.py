@@ -13,6 +13,7 @@ from pannier.runtime.interface import GenerationStream
 from pannier.runtime.messages import ToolCall
 from pannier.runtime.parsers.output import OutputParser
 from pannier.runtime.request import Delta, FinishReason, TokenLogprob, Usage
+from pannier.runtime.trimming import Trimmed
 
 from .gateway import ClientGone
 from .waiting import POLL_S, Gone, never
@@ -38,6 +39,7 @@ class Answer:
     Attributes:
         model: the model that answers; its `load_ns` is what this call waited for loading.
         name: the model's shortest name.
+        trimmed: the messages that were left out of the prompt; None where all are in.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Answer:
         parser: OutputParser,
         began_ns: int,
         gone: Gone = never,
+        trimmed: Trimmed | None = None,
     ) -> None:
         self._stream = stream
         self._parser = parser
@@ -57,6 +60,7 @@ class Answer:
         self._num_calls = 0
         self.model = stream.model
         self.name = name
+        self.trimmed = trimmed
 
     @property
     def elapsed_ns(self) -> int:

@@ -14,14 +14,17 @@ from typing import Any
 
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
+from pannier.runtime.demands import FREE_CHOICES, constraint_for
 from pannier.runtime.errors import UnsupportedRequest
 from pannier.runtime.interface import Embeddings, LoadedModel, Runtime
 from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
 from pannier.runtime.prompt import ChatPrompt
 from pannier.runtime.request import GenerationRequest
+from pannier.runtime.trimming import Fit
 
 from .answer import Answer
+from .fitting import RuntimeFit
 from .library import Library, StoredModel
 from .waiting import Gone, never, unless_gone
 
@@ -103,9 +106,18 @@ class Service:
             ModelNotFound, UnsupportedRequest, TemplateError, LoadError, ContextOverflow, QueueFull.
             ClientGone: where the caller went away before the start.
         """
-        model, _ = self.find(call, "chat")
-        prompt = self.chat_prompt(model, call, chat)
-        return self._start(call, model, prompt, gone=gone)
+        model, options = self.find(call, "chat")
+        fit = RuntimeFit(
+            self.runtime,
+            model.source,
+            lambda: self._load(model, options, call.keep_alive_s, gone),
+            num_ctx=options.load.num_ctx if options.load else 0,
+        )
+        prompt = self.chat_prompt(model, call, chat, fit=fit if call.truncate else None)
+        answer = self._start(call, model, prompt, gone=gone, tools=chat.tools)
+        load_ns = answer.model.load_ns or fit.load_ns
+        answer.model = replace(answer.model, load_ns=load_ns)
+        return answer
 
     def complete(self, call: Call, completion: Completion, *, gone: Gone = never) -> Answer:
         """Start to answer or continue one text; raises as `chat` does."""
@@ -134,14 +146,16 @@ class Service:
             raise UnsupportedRequest(f'"{call.model}" does not support thinking')
         return model, options
 
-    def chat_prompt(self, model: StoredModel, call: Call, chat: Chat) -> ChatPrompt:
-        """The prompt of a conversation."""
+    def chat_prompt(
+        self, model: StoredModel, call: Call, chat: Chat, *, fit: Fit | None = None
+    ) -> ChatPrompt:
+        """The prompt of a conversation, without its oldest messages where `fit` asks for that."""
         if any(message.images for message in chat.messages):
             _require(model, "vision")
         if chat.tools:
             _require(model, "tools")
         tools = () if call.tool_choice == "none" else chat.tools
-        return model.prompts.chat(chat.messages, tools=tools, think=call.think)
+        return model.prompts.chat(chat.messages, tools=tools, think=call.think, fit=fit)
 
     def completion_prompt(
         self, model: StoredModel, call: Call, completion: Completion
@@ -245,12 +259,12 @@ class Service:
         gone: Gone,
         context: Sequence[int] = (),
         want_context: bool = False,
+        tools: Sequence[Mapping[str, Any]] = (),
     ) -> Answer:
         began_ns = time.monotonic_ns()
-        if call.format is not None:
-            raise UnsupportedRequest("structured output is not supported")
-        if call.tool_choice not in ("auto", "none"):
-            raise UnsupportedRequest("a forced tool call is not supported")
+        constraint = constraint_for(
+            prompt, form=call.format, tool_choice=call.tool_choice, tools=tools
+        )
         options = split_options(model.spec.params, call.options)
         request = GenerationRequest(
             prompt=prompt.segments,
@@ -264,6 +278,7 @@ class Service:
             control_tokens=prompt.control_tokens,
             shift=call.shift,
             logprobs=call.logprobs,
+            constraint=constraint,
         )
         stream = unless_gone(
             gone,
@@ -272,7 +287,15 @@ class Service:
             ),
             lambda late: late.cancel(),
         )
-        return Answer(stream, model.name, parser=prompt.parser(), began_ns=began_ns, gone=gone)
+        parser = prompt.parser(expects_call=call.tool_choice not in FREE_CHOICES)
+        return Answer(
+            stream,
+            model.name,
+            parser=parser,
+            began_ns=began_ns,
+            gone=gone,
+            trimmed=prompt.trimmed,
+        )
 
 
 def _require(model: StoredModel, capability: str) -> None:

@@ -70,10 +70,12 @@ class ChatPrompt:
         """The whole prompt as one text, for showing."""
         return "".join(segment.text for segment in self.segments)
 
-    def parser(self) -> OutputParser:
-        """A parser for one answer to this prompt."""
+    def parser(self, *, expects_call: bool = False) -> OutputParser:
+        """A parser for one answer to this prompt, which may be forced to be a tool call."""
         end = self.segments[-1].text[-100:] if self.segments else ""
-        return self.output.parser(self.tools, thinks=self.thinks, prompt_end=end)
+        return self.output.parser(
+            self.tools, thinks=self.thinks, prompt_end=end, expects_call=expects_call
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,11 @@ IMAGE_TOKENS = 768
 
 
 class Fit(Protocol):
-    """How much fits, and how much something is; both in tokens. Counting may take long."""
+    """How much fits, and how much something is; both in tokens. Asking may take long."""
+
+    @property
+    def sure(self) -> int:
+        """Tokens that fit for sure, known without asking."""
 
     def limit(self) -> int:
         """The most tokens that a prompt may have."""
@@ -64,10 +68,10 @@ def trim(
     Raises:
         TemplateError: where the template refuses even the last message alone.
     """
-    limit = fit.limit()
     # A token has at least one byte, so that a short text needs no counting.
     letters = sum(len(segment.text.encode("utf-8", "replace")) for segment in whole.segments)
-    if letters + len(whole.images) * IMAGE_TOKENS < limit:
+    most = letters + len(whole.images) * IMAGE_TOKENS
+    if most < fit.sure or most < (limit := fit.limit()):
         return whole, None
     total = _size(whole, fit)
     droppable = [i for i, turn in enumerate(turns[:-1]) if turn.role != "system"]

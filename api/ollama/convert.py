@@ -13,6 +13,7 @@ from typing import Any, cast
 from pannier.runtime.interface import FOREVER, LoadedModel
 from pannier.runtime.messages import Message, Think, ToolCall
 from pannier.runtime.request import FinishReason, TokenLogprob, Usage
+from pannier.runtime.trimming import Trimmed
 
 from ..answer import Piece
 from ..errors import RequestError
@@ -218,6 +219,13 @@ def _done(piece: Piece) -> dict[str, Any]:
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     function = {"index": call.index, "name": call.name, "arguments": dict(call.arguments)}
     return {"id": call.id, "function": function} if call.id else {"function": function}
+
+
+def truncation(trimmed: Trimmed | None, usage: Usage) -> dict[str, Any]:
+    """What the context was too small for: messages left out, and tokens; empty for nothing."""
+    messages = trimmed.messages if trimmed else 0
+    tokens = usage.truncated_tokens + (trimmed.tokens if trimmed else 0)
+    return {"truncated": {"messages": messages, "tokens": tokens}} if messages or tokens else {}
 
 
 def metrics(usage: Usage, *, total_ns: int, load_ns: int) -> dict[str, int]:

@@ -134,6 +134,7 @@ def _chunk(answer: Answer, piece: Piece, chunk: Chunk) -> dict[str, Any]:
         out |= convert.metrics(
             piece.usage, total_ns=answer.elapsed_ns, load_ns=answer.model.load_ns
         )
+        out |= convert.truncation(answer.trimmed, piece.usage)
     return out
 
 

@@ -104,6 +104,7 @@ class OutputFormat:
         *,
         thinks: bool = True,
         prompt_end: str = "",
+        expects_call: bool = False,
     ) -> OutputParser:
         """A parser for one answer.
 
@@ -111,13 +112,15 @@ class OutputFormat:
             tools: those of the request; without any, calls are not looked for.
             thinks: whether reasoning is parted from the answer.
             prompt_end: the end of the prompt, which may hold the opening tag already.
+            expects_call: whether a call may come as bare JSON, whatever the model's own form.
         """
         if self.is_plain:
             return PlainParser()
         toolbox = Toolbox(tools)
-        if self.is_harmony:
+        if self.is_harmony and not expects_call:
             return HarmonyParser(toolbox)
-        inner = ToolParser(self.forms, toolbox, bare=not self.forms) if tools else PlainParser()
+        bare = expects_call or not self.forms
+        inner = ToolParser(self.forms, toolbox, bare=bare) if tools else PlainParser()
         if self.thinking is None or not thinks:
             return inner
         is_open = prompt_end.rstrip().endswith(self.thinking[0])

@@ -134,6 +134,7 @@ class CharacterFit:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self.sure = 0
 
     def limit(self) -> int:
         return self._limit

@@ -1,0 +1,66 @@
+"""What a request demands of its answer, as a constraint for one prompt's format.
+
+A constraint begins after the reasoning where the model reasons. A forced call is written in the
+model's own marks where those are known, else as bare JSON, which the parser of that prompt then
+expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from . import constrain
+from .constraint import Constraint
+from .parsers.choice import HERMES, MISTRAL
+from .prompt import ChatPrompt
+
+# Choices that leave the calling of tools to the model.
+FREE_CHOICES = ("auto", "none")
+
+
+def constraint_for(
+    prompt: ChatPrompt,
+    *,
+    form: str | Mapping[str, Any] | None = None,
+    tool_choice: str = "auto",
+    tools: Sequence[Mapping[str, Any]] = (),
+    budget: int | None = None,
+) -> Constraint | None:
+    """The constraint, None where everything may be answered.
+
+    Args:
+        prompt: what is answered.
+        form: `json` for any object, or a JSON schema.
+        tool_choice: `auto`, `none`, `required`, or the name of a tool.
+        tools: those that may be called.
+        budget: tokens of reasoning at most.
+
+    Raises:
+        InvalidOption: a schema is not supported, or there is no such tool.
+    """
+    constraint = Constraint()
+    if tool_choice not in FREE_CHOICES:
+        constraint = _forced_call(prompt, tool_choice, tools)
+    elif form == "json":
+        constraint = constrain.json_object()
+    elif isinstance(form, Mapping):
+        constraint = constrain.json_schema(form)
+    if not constraint.grammar and budget is None:
+        return None
+    thinking = prompt.output.thinking if prompt.thinks else None
+    if thinking is None:
+        return constraint if constraint.grammar else None
+    is_open = prompt.text.rstrip().endswith(thinking[0])
+    return replace(constraint, thinking=thinking, is_open=is_open, budget=budget)
+
+
+def _forced_call(prompt: ChatPrompt, choice: str, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+    name = None if choice == "required" else choice
+    constraint = constrain.tool_call(tools, name=name)
+    if HERMES in prompt.output.forms:
+        return replace(constraint, prefix=f"{HERMES.opening}\n")
+    if MISTRAL in prompt.output.forms:
+        return replace(constraint, prefix=MISTRAL.opening)
+    return constraint
