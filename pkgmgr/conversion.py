@@ -10,7 +10,7 @@ from .descriptor import Descriptor
 from .dialects.base import MAX_SMALL_BLOB
 from .dialects.convert import convert, writable
 from .errors import InvalidOption, ManifestError
-from .modelfile.build import put
+from .modelfile.build import put, with_details
 from .operations import push, read_model
 from .reference import Reference
 from .settings import Settings
@@ -55,7 +55,7 @@ def convert_stored(
     model = read_model(store, reference)
     composition = convert(
         model.manifest,
-        model.spec,
+        with_details(store, model.spec),
         target,
         lambda item: store.read(item, max_size=MAX_SMALL_BLOB),
     )

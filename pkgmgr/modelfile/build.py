@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .. import mediatypes as mt
@@ -95,6 +97,25 @@ def put(store: Store, composition: Composition) -> Descriptor:
     return composition.descriptor
 
 
+def with_details(store: Store, spec: ModelSpec) -> ModelSpec:
+    """A spec whose `details` are filled up from the GGUF headers, where its artifact has none."""
+    parts = [part for part in spec.parts if part.role in (Role.WEIGHTS, Role.PROJECTOR)]
+    try:
+        headed = [
+            _headed(
+                store,
+                StoredFile(
+                    part.descriptor.digest, part.descriptor.size, part.filename or part.role
+                ),
+            )
+            for part in parts
+        ]
+        found = describe(headed)
+    except InvalidInput:  # weights in another format, which are packed all the same
+        return spec
+    return replace(spec, details=MappingProxyType(found | dict(spec.details)))
+
+
 def _draft(store: Store, ingredients: Ingredients, fetch: Fetch | None) -> ModelDraft:
     base = _read_base(store, ingredients.base, fetch) if ingredients.base else None
     files = gather([_headed(store, file) for file in ingredients.files])
@@ -135,7 +156,7 @@ def _read_base(store: Store, reference: Reference, fetch: Fetch | None) -> Model
     if not isinstance(manifest, Manifest):
         raise InvalidOption(f"{reference.familiar} names several models; FROM wants one of them")
     spec = read_spec(manifest, lambda item: store.read(item, max_size=MAX_SMALL_BLOB))
-    return unpack(store, spec)
+    return with_details(store, unpack(store, spec))
 
 
 def _headed(store: Store, file: StoredFile) -> Headed:

@@ -98,6 +98,7 @@ def sweep(blobs: Path, *, keep: set[Digest], older_than: float, dry_run: bool) -
             continue
         if not dry_run:
             os.unlink(entry.path)
+            derived.forget(blobs.parent, digest)
         count, size = count + 1, size + status.st_size
     return Collected(count, size)
 

@@ -89,5 +89,10 @@ def kept(root: Path, layers: Iterable[Digest]) -> Iterator[Digest]:
                 yield from (file.digest for file in load(root, layer) or ())
 
 
+def forget(root: Path, layer: Digest) -> None:
+    """Drop the record of a layer that is gone; what it named is collected like any other blob."""
+    _path(root, layer).unlink(missing_ok=True)
+
+
 def _path(root: Path, layer: Digest) -> Path:
     return root / "derived" / f"{layer.algorithm}-{layer.hex}.json"
