@@ -33,7 +33,21 @@ _SAMPLING = {
     "repeat_penalty": float,
     "presence_penalty": float,
     "frequency_penalty": float,
+    "mirostat": int,
+    "mirostat_tau": float,
+    "mirostat_eta": float,
+    "xtc_probability": float,
+    "xtc_threshold": float,
+    "dry_multiplier": float,
+    "dry_base": float,
+    "dry_allowed_length": int,
+    "dry_penalty_last_n": int,
+    "top_n_sigma": float,
 }
+# Beyond these a sampler in C divides by zero, loops or asks for absurd memory.
+_LEAST: dict[str, float] = {"repeat_penalty": 1e-6, "dry_base": 1e-6, "mirostat": 0}
+_MOST: dict[str, float] = {"mirostat": 2}
+_INT32_OPTIONS = ("top_k", "repeat_last_n", "dry_allowed_length", "dry_penalty_last_n")
 _LOAD = {
     "num_ctx": int,
     "num_batch": int,
@@ -131,9 +145,13 @@ def _as_float32(name: str, value: float) -> float:
 
 
 def _sampling(values: dict[str, Any]) -> SamplingParams:
-    if values.get("repeat_penalty", 1.0) <= 0:
-        raise InvalidOption('option "repeat_penalty" must be greater than 0')
-    for name in ("top_k", "repeat_last_n"):
+    for name, least in _LEAST.items():
+        if values.get(name, 1) < least:
+            raise InvalidOption(f'option "{name}" must be at least {least:g}')
+    for name, most in _MOST.items():
+        if values.get(name, 0) > most:
+            raise InvalidOption(f'option "{name}" must be at most {most:g}')
+    for name in _INT32_OPTIONS:
         if name in values:
             values[name] = min(values[name], _INT32_MAX)
     return SamplingParams(**values)

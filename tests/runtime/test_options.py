@@ -72,8 +72,14 @@ def test_unknown_options_are_ignored_and_named() -> None:
 
 
 def test_a_repeat_penalty_of_zero_is_refused() -> None:
-    with pytest.raises(InvalidOption, match="greater than 0"):
+    with pytest.raises(InvalidOption, match="at least"):
         split_options({"repeat_penalty": 0})
+
+
+def test_mirostat_has_two_versions() -> None:
+    assert split_options({"mirostat": 2}).sampling.mirostat == 2
+    with pytest.raises(InvalidOption, match="at most 2"):
+        split_options({"mirostat": 3})
 
 
 @given(

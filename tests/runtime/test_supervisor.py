@@ -112,6 +112,63 @@ def test_logit_bias_forbids_a_token(supervisor: Supervisor, source: ModelSource)
     assert " Red" not in answer(supervisor, source, ask("Name three colours.", sampling=biased))
 
 
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingParams(seed=1, mirostat=1),
+        SamplingParams(seed=1, mirostat=2),
+        SamplingParams(seed=1, xtc_probability=0.5, top_k=0),
+        SamplingParams(seed=1, dry_multiplier=0.8, repeat_penalty=1.2, repeat_last_n=-1),
+        SamplingParams(seed=1, top_n_sigma=1.0, typical_p=0.9, min_p=0.05, top_k=0, top_p=1),
+        SamplingParams(seed=1, temperature=1e30, top_k=0, presence_penalty=-2),
+        SamplingParams(seed=1, temperature=1e-30, top_p=0, typical_p=0, min_p=1),
+    ],
+    ids=["mirostat1", "mirostat2", "xtc", "dry", "sigma", "hot", "cold"],
+)
+def test_every_sampler_draws_reproducibly(
+    supervisor: Supervisor, source: ModelSource, sampling: SamplingParams
+) -> None:
+    request = ask("Tell me about rivers.", sampling=sampling, max_tokens=8)
+    first, second = (answer(supervisor, source, request) for _ in range(2))
+    assert first == second
+
+
+def test_logprobs_name_the_drawn_token_and_the_likeliest(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    deltas = list(supervisor.generate(source, ask("Name three colours.", logprobs=3)))
+    tokens = [entry for delta in deltas for entry in delta.logprobs]
+    assert b"".join(token.data for token in tokens).decode() == "".join(d.text for d in deltas)
+    for token in tokens:
+        assert len(token.top) == 3
+        assert token.top[0].data == token.data
+        assert token.logprob == token.top[0].logprob <= 0
+
+
+def test_a_deterministic_request_repeats_beside_others(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    hot = SamplingParams(temperature=1.2, seed=11)
+    request = ask("Tell a story.", sampling=hot, max_tokens=12, deterministic=True)
+    alone = answer(supervisor, source, request)
+    others = [supervisor.generate(source, ask("Count to 50.", max_tokens=30)) for _ in range(2)]
+    beside = answer(supervisor, source, request)
+    assert beside == alone
+    assert all(list(other)[-1].finish for other in others)
+
+
+def test_a_full_context_goes_on_or_ends_as_asked(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    options = LoadOptions(num_ctx=128, num_thread=1)
+    biased = SamplingParams(temperature=1, seed=1, logit_bias={2: -100.0, 0: -100.0})
+    for shift, most in ((True, 200), (False, 128)):
+        request = ask("Write a long story.", sampling=biased, max_tokens=200, shift=shift)
+        usage = list(supervisor.generate(source, request, options=options))[-1].usage
+        assert usage is not None
+        assert usage.completion_tokens == (200 if shift else most - usage.prompt_tokens + 1)
+
+
 def test_parallel_requests_answer_like_lonely_ones(
     supervisor: Supervisor, source: ModelSource
 ) -> None:
