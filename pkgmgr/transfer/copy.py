@@ -167,7 +167,9 @@ def _blobs(manifests: list[Manifest | Index]) -> list[Descriptor]:
     """Every blob once, configs and small ones first; sizes that contradict are refused."""
     found: dict[Digest, Descriptor] = {}
     for manifest in manifests:
-        for child in manifest.children:
+        every = manifest.children if isinstance(manifest, Index) else manifest.layers
+        own = () if isinstance(manifest, Index) else (manifest.config,)
+        for child in (*own, *every):
             if isinstance(manifest, Index) and _is_manifest(child):
                 continue
             known = found.setdefault(child.digest, child)

@@ -134,6 +134,8 @@ class Download:
                 self._fetch(*segment)
                 speed = (segment[1] - segment[0]) / max(time.monotonic() - begun, 1e-3)
                 size = int(min(max(speed, _MIN_SEGMENT), _MAX_SEGMENT))
+        except _GaveUp as given_up:
+            self._give_up(given_up.error)
         except BaseException as error:
             # A thread's outermost frame; `run` raises it.
             self._give_up(error)
@@ -203,7 +205,10 @@ class Download:
             with self._lock:
                 grown = self._received - before >= _PROGRESS
                 self._stream_failures = 1 if grown else self._stream_failures + 1
-            self._pause(error, self._stream_failures)
+            try:
+                self._pause(error, self._stream_failures)
+            except TransferError as final:
+                raise _GaveUp(final) from error
             with self._lock:
                 self._streaming = False
                 self._todo = self._partial.missing()
@@ -252,3 +257,11 @@ class _Broken(TransferError):
         super().__init__(error.message, place=error.place, hint=error.hint)
         self.temporary = error.temporary
         self.position = position
+
+
+class _GaveUp(Exception):
+    """A stream that was tried often enough, with the reason."""
+
+    def __init__(self, error: TransferError) -> None:
+        super().__init__(str(error))
+        self.error = error

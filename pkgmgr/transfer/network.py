@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -160,10 +161,16 @@ def _connection_class(base: Any, guard: AddressGuard) -> Any:
             timer = threading.Timer(self.timeout or 60.0, _cut, (self.sock,))
             timer.daemon = True
             timer.start()
+            begun = time.monotonic()
             try:
-                return super().getresponse()
+                answer = super().getresponse()
             finally:
                 timer.cancel()
+            if time.monotonic() - begun >= timer.interval:
+                # http.client takes a header that was cut off for a whole one.
+                answer.close()
+                raise TimeoutError("the header took too long")
+            return answer
 
     return Guarded
 
