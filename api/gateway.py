@@ -90,6 +90,8 @@ class Body:
 
     def drain(self, limit: int) -> bool:
         """Throw away what is left, if it is at most `limit` bytes; tells whether it was."""
+        if self.remaining > limit:
+            return False
         while limit > 0 and (data := self._some(min(limit, _COPY_BYTES))):
             limit -= len(data)
         return self._at_end()

@@ -1,6 +1,7 @@
 """A store with two tiny models, a scripted runtime, and the application over both."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,7 @@ from pannier.api.service import Service
 from pannier.pkgmgr.modelfile.build import create
 from pannier.pkgmgr.modelfile.syntax import parse
 from pannier.pkgmgr.reference import Reference
-from pannier.pkgmgr.settings import Settings
+from pannier.pkgmgr.settings import RegistrySettings, Settings
 from pannier.pkgmgr.store.store import Store
 
 MODELFILE = """FROM {path}
@@ -60,7 +61,10 @@ def runtime() -> ScriptedRuntime:
 
 @pytest.fixture
 def service(store: Store, runtime: ScriptedRuntime) -> Service:
-    return Service(store, Settings.load({"PANNIER_HOME": str(store.root)}), runtime)
+    proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environ = {"PANNIER_HOME": str(store.root), **proxies}  # nobody leaves this machine
+    blocked = {"blocked.localhost": RegistrySettings(blocked=True)}
+    return Service(store, replace(Settings.load(environ), registries=blocked), runtime)
 
 
 @pytest.fixture
