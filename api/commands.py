@@ -79,7 +79,7 @@ def serve(
     insecure: Insecure = False,
     quiet: Quiet = False,
 ) -> None:
-    """Answer the Ollama and OpenAI APIs, and be a registry under /v2/, until Ctrl-C."""
+    """Serve the Ollama and OpenAI APIs, and be a registry."""
     from pannier.pkgmgr.cli.names import settings_for
     from pannier.pkgmgr.store.store import Store
 

@@ -50,7 +50,7 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine: the store, the engine with a real decode, the server."""
+    """Check this machine: store, engine, server."""
     checks: tuple[Callable[[], Finding], ...] = (
         _program,
         _store,

@@ -80,7 +80,7 @@ def run(
         bool, typer.Option("--json", help="The whole answer as one JSON object.")
     ] = False,
 ) -> None:
-    """Ask a model: once, with a prompt or a pipe, or in a conversation at a terminal.
+    """Ask a model: once, from a pipe, or in a conversation.
 
     With PANNIER_HOST or OLLAMA_HOST set, the server there answers; otherwise the model runs here.
     A model that is not in the store is pulled first.

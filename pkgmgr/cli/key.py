@@ -32,7 +32,10 @@ def add(
     pull_only: PullOnly = False,
     as_json: Json = False,
 ) -> None:
-    """Make a key: a password for docker login, skopeo, oras and pannier login."""
+    """Make a key that lets somebody use the registry.
+
+    It is a password for docker login, skopeo, oras and pannier login.
+    """
     key, text = _keyring().add_secret(name=name, scopes=_scopes(pull_only))
     output = Output(as_json=as_json)
     output.result({"id": key.id, "name": key.name, "key": text}, lines=[text])
@@ -48,7 +51,7 @@ def add_ollama(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Let an Ollama installation use the registry, by its own key."""
+    """Let an Ollama installation in, by its own key."""
     try:
         line = file.read_text(encoding="ascii")
     except UnicodeDecodeError as error:

@@ -69,7 +69,7 @@ def sync(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make the store hold exactly the digests that pannier.lock pins."""
+    """Make the store hold what pannier.lock pins."""
     from .. import locking
 
     store, pins = Store.open(), locking.read_lock(file)
@@ -96,7 +96,10 @@ def outdated(
     insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """List the pinned models whose names stand for something else in their registries now."""
+    """List the pinned models that have moved on.
+
+    Their names stand for something else in their registries now.
+    """
     from .. import locking
 
     settings = settings_for(plain_http=plain_http, insecure=insecure)

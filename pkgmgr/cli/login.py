@@ -34,7 +34,7 @@ def login(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a user name and password with a registry, and keep them."""
+    """Check and keep the credentials of a registry."""
     from ..transfer.credentials import Credential
     from ..transfer.open import open_keychain, open_registry
 

@@ -30,7 +30,7 @@ def copy(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Copy a model from registry to registry, or to or from an OCI layout directory."""
+    """Copy a model between registries and OCI layouts."""
     from ..places import copy_between, parse_place
 
     origin, goal = parse_place(source, settings), parse_place(destination, settings)

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 def completion(
     shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")],
 ) -> None:
-    """Print the script that makes a shell complete commands and model names.
+    """Print the script that lets a shell complete commands.
 
     For bash: pannier completion bash > ~/.local/share/bash-completion/completions/pannier
     """

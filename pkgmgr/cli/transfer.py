@@ -122,7 +122,7 @@ def pull(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Copy a model from a registry into the store, and print its digest."""
+    """Copy a model from a registry, and print its digest."""
     reference = settings.parse(name)
     output = Output(as_json=as_json, quiet=quiet)
     with output.progress(f"pulling {reference.familiar}") as on_event:

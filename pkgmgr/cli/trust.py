@@ -30,7 +30,7 @@ PublicKeys = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    keys = typer.Typer(help="Keys that sign models, and keys that open this node's registry.")
+    keys = typer.Typer(help="Keys to sign with, and keys to this node's registry.")
     keys.command("generate")(generate)
     keys.command("show")(show_key)
     add_access_commands(keys)
@@ -46,7 +46,10 @@ def generate(
     prefix: Annotated[Path, typer.Argument(metavar="PREFIX", help="Writes PREFIX.key, .pub.")],
     as_json: Json = False,
 ) -> None:
-    """Make an ECDSA P-256 key pair; the private half is encrypted in cosign's format."""
+    """Make an ECDSA P-256 key pair.
+
+    The private half is encrypted in cosign's format.
+    """
     from ..trust.operations import generate_key
 
     made = generate_key(prefix, _new_passphrase())
@@ -96,7 +99,10 @@ def sign(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sign a model offline, as cosign's .sig tag and as a sigstore bundle referrer."""
+    """Sign a model offline.
+
+    As cosign's .sig tag and as a sigstore bundle referrer.
+    """
     from ..trust import operations as trust
     from ..trust.signing import sign as sign_model
 
@@ -134,7 +140,10 @@ def verify_signature(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a stored model's signatures: against keys, or against the trust policy."""
+    """Check a stored model's signatures.
+
+    Against keys, or against the trust policy.
+    """
     from ..trust import operations as trust
 
     store, reference = Store.open(), parse_name(name)
@@ -185,7 +194,10 @@ def attach(
     ],
     as_json: Json = False,
 ) -> None:
-    """Hang an attestation or any document on a stored model, as an OCI referrer."""
+    """Hang a document on a stored model.
+
+    An attestation or anything else becomes an OCI referrer.
+    """
     from ..trust.operations import attach as hang
 
     reference = parse_name(name)
@@ -202,7 +214,7 @@ def referrers(
     insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """List what hangs on a model: signatures, block indexes, bills of material."""
+    """List what hangs on a model, such as signatures."""
     from .. import attachments
 
     reference = parse_name(name)
@@ -239,7 +251,10 @@ def sbom(
     ] = None,
     hang: Annotated[bool, typer.Option("--attach", help="Hang it on the model.")] = False,
 ) -> None:
-    """Print a model's bill of material: CycloneDX ML-BOM or SPDX."""
+    """Print a model's bill of material.
+
+    As CycloneDX ML-BOM or SPDX.
+    """
     from ..trust import operations as trust
     from ..trust.sbom import MEDIA_TYPES, Form
     from .shell import version_number

@@ -56,7 +56,10 @@ def verify(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Hash models again and say what rotted: which blob, which tensor; --repair mends it."""
+    """Hash models again, and say what rotted.
+
+    Down to the blob and the tensor; --repair mends it.
+    """
     from ..upkeep import verify as checking
 
     if names and all_:
@@ -95,7 +98,10 @@ def prune(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Remove content that no model needs: left-overs of removed models and broken downloads."""
+    """Remove content that no model needs.
+
+    Left-overs of removed models and of broken downloads.
+    """
     import sys
 
     from ..upkeep.usage import prune as collect
@@ -117,7 +123,10 @@ def prune(
 
 
 def disk_usage(as_json: Json = False) -> None:
-    """Say how much disk models use, what they share, and what a prune would free."""
+    """Say how much disk models use and share.
+
+    And what a prune would free.
+    """
     from ..upkeep.usage import usage
 
     used = usage(Store.open())
@@ -151,7 +160,10 @@ def disk_usage(as_json: Json = False) -> None:
 
 
 def blocks(name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Index a model's weights by blocks, so that later pulls, repairs and deltas fetch parts."""
+    """Index a model's weights by blocks.
+
+    Later pulls, repairs and deltas then fetch parts.
+    """
     from ..bundle.blocks import index_model
 
     reference = parse_name(name)

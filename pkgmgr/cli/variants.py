@@ -37,7 +37,10 @@ def convert(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a stored model in another dialect under a name, and print its digest."""
+    """Write a stored model in another dialect.
+
+    Gives it a name and prints its digest.
+    """
     from ..conversion import convert_stored
 
     store, target = Store.open(), parse_name(destination)
@@ -67,7 +70,10 @@ def create_index(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make one name stand for several stored models, and print its digest."""
+    """Make one name stand for several stored models.
+
+    Prints the digest of the index.
+    """
     from .. import variants
 
     reference = parse_name(name)
