@@ -37,7 +37,7 @@ from pannier.pkgmgr.transfer.registry import RegistryRepository
 from pannier.pkgmgr.transfer.verify import VerifyingReader
 
 from .cache import Cache
-from .contents import Contents, parse_digest
+from .contents import Contents, lexical, parse_digest
 from .errors import Code, Problem
 from .fills import Fill, Fills, FollowedBlob, PassedBlob
 from .source import Blob
@@ -90,7 +90,7 @@ class Bridge:
         """The upstream repository's tags, else those that are here."""
         try:
             with self._upstream.repository(name) as repository:
-                return sorted(repository.list_tags())
+                return lexical(repository.list_tags())
         except ModelNotFound as error:
             raise Problem(Code.NAME_UNKNOWN, f"repository {name} is not known there") from error
         except TransferError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache
@@ -59,7 +59,7 @@ class Contents:
         entries = self._entries(name)
         if not entries:
             raise Problem(Code.NAME_UNKNOWN, f"repository {name} is not known here")
-        return sorted(tag for entry in entries if (tag := entry.reference.tag) is not None)
+        return lexical(tag for entry in entries if (tag := entry.reference.tag) is not None)
 
     def manifest(self, name: str, reference: str) -> tuple[Descriptor, Manifest | Index]:
         """The manifest that a tag or digest of a repository stands for.
@@ -222,6 +222,16 @@ def _referrer(descriptor: Descriptor, content: Manifest | Index) -> Descriptor:
     return Descriptor(
         descriptor.media_type, descriptor.digest, len(content.raw), content.annotations, kind
     )
+
+
+def lexical(names: Iterable[str]) -> list[str]:
+    """In the spec's order of names: alphanumeric without regard to case ("Listing Tags")."""
+    return sorted(names, key=lexical_key)
+
+
+def lexical_key(name: str) -> tuple[str, str]:
+    """What the order goes by."""
+    return name.lower(), name
 
 
 def parse_digest(text: str) -> Digest:

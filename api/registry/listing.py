@@ -13,7 +13,7 @@ from flask import Response, jsonify, request
 
 from pannier.pkgmgr import mediatypes
 
-from .contents import parse_digest
+from .contents import lexical_key, parse_digest
 from .errors import Code, Problem
 from .surface import Surface
 
@@ -74,7 +74,8 @@ def _page(items: list[str], path: str) -> tuple[list[str], str | None]:
     """The items that `n` and `last` ask for, and the URL of those behind them."""
     count = _count()
     after = request.args.get("last")
-    left = items if after is None else [item for item in items if item > after]
+    begin = lexical_key(after or "")
+    left = items if after is None else [item for item in items if lexical_key(item) > begin]
     page = left[:count]
     if len(left) <= count or not page:
         return page, None

@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ LIFETIME_S = 24 * 3600.0
 _SWEEP_S = 60.0
 # One read from the socket: few system calls, and no more than this is lost with a connection.
 _READ_SIZE = 256 << 10
-_ID = re.compile(r"[0-9a-f]{32}")
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Body(Protocol):
@@ -110,7 +110,7 @@ class Uploads:
         with self._lock:
             self._sweep()
             self._make_room()
-            session = self._new(secrets.token_hex(16), repository, algorithm)
+            session = self._new(str(uuid.uuid4()), repository, algorithm)
             record = {"repository": repository, "algorithm": algorithm}
             with disk_errors(session.path):
                 _record(session.path).write_text(json.dumps(record))

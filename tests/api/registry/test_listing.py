@@ -1,9 +1,13 @@
 """distribution-spec v1.1.1: support, tags, referrers; and distribution's catalogue."""
 
+import json
+
 import pytest
 from support.node import Client, digest_of
 
 from pannier.pkgmgr import mediatypes
+from pannier.pkgmgr.reference import Reference
+from pannier.pkgmgr.store.store import Store
 
 NAME = "team/smol"
 
@@ -32,13 +36,13 @@ def test_tags_are_sorted_and_paged(client: Client) -> None:
     for tag in ("b", "a", "10", "2", "Z"):
         client.push_manifest(NAME, tag, value)
     whole = client.ask("GET", f"/v2/{NAME}/tags/list")
-    assert whole.json == {"name": NAME, "tags": ["10", "2", "Z", "a", "b"]}
+    assert whole.json == {"name": NAME, "tags": ["10", "2", "a", "b", "Z"]}
     assert "Link" not in whole.headers
     url = f"/v2/{NAME}/tags/list"
-    assert follow(client, f"{url}?n=2", "tags") == [["10", "2"], ["Z", "a"], ["b"]]
+    assert follow(client, f"{url}?n=2", "tags") == [["10", "2"], ["a", "b"], ["Z"]]
     assert client.ask("GET", f"{url}?n=0").json["tags"] == []
-    assert client.ask("GET", f"{url}?last=Z").json["tags"] == ["a", "b"]
-    assert client.ask("GET", f"{url}?n=1&last=3").json["tags"] == ["Z"]
+    assert client.ask("GET", f"{url}?last=A").json["tags"] == ["a", "b", "Z"]
+    assert client.ask("GET", f"{url}?n=1&last=3").json["tags"] == ["a"]
 
 
 @pytest.mark.parametrize("n", ["x", "-1", "1.5", "", "٣"])
@@ -64,7 +68,7 @@ def referrer(client: Client, subject: str, size: int, kind: str | None, note: st
     members = {"artifactType": kind} if kind else {}
     target = {"mediaType": mediatypes.OCI_MANIFEST, "digest": subject, "size": size}
     value = client.image(NAME, subject=target, annotations={"note": note}, **members)
-    raw = __import__("json").dumps(value).encode()
+    raw = json.dumps(value).encode()
     reply = client.put_manifest(NAME, digest_of(raw), raw, mediatypes.OCI_MANIFEST)
     assert reply.status == 201
     assert reply.header("OCI-Subject") == subject
@@ -99,6 +103,19 @@ def test_a_subject_may_come_later_or_never(client: Client) -> None:
     made = referrer(client, digest_of(b"never"), 5, "application/x-sbom", "early")
     reply = client.ask("GET", f"/v2/{NAME}/referrers/{digest_of(b'never')}")
     assert [item["digest"] for item in reply.json["manifests"]] == [made]
+
+
+def test_referrers_of_a_fallback_tag_are_listed_too(client: Client, store: Store) -> None:
+    """Clients of registries without the API kept an index under a tag; such a store may come."""
+    subject = client.push_manifest(NAME, "1", client.image(NAME, b"layer"))
+    made = referrer(client, subject, 10, "application/x-sbom", "old")
+    size = store.find(Reference.parse(f"{NAME}@{made}")).descriptor.size
+    item = {"mediaType": mediatypes.OCI_MANIFEST, "digest": made, "size": size}
+    index = {"schemaVersion": 2, "mediaType": mediatypes.OCI_INDEX, "manifests": [item]}
+    client.push_manifest(NAME, subject.replace(":", "-"), index)
+    store.untag(Reference.parse(f"{NAME}@{made}"))
+    listed = client.ask("GET", f"/v2/{NAME}/referrers/{subject}").json["manifests"]
+    assert [item["digest"] for item in listed] == [made]
 
 
 def test_a_deleted_referrer_is_no_longer_listed(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import uuid
 
 import pytest
 from support.node import Client, Reply, digest_of, serving
@@ -46,6 +47,10 @@ def test_post_then_put(client: Client, store: Store) -> None:
 
 def test_locations_are_absolute(client: Client) -> None:
     assert begin(client).startswith(f"http://{client.netloc}/v2/team/smol/blobs/uploads/")
+
+
+def test_a_session_has_a_uuid(client: Client) -> None:
+    assert uuid.UUID(begin(client).rpartition("/")[2]).version == 4
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
@@ -158,7 +163,9 @@ def test_an_upload_belongs_to_its_repository(client: Client) -> None:
     assert patch(client, location.replace("smol", "other"), DATA).status == 404
 
 
-@pytest.mark.parametrize("last", ["0" * 32, "x", "..%2f..%2findex.json", "%00"])
+@pytest.mark.parametrize(
+    "last", ["00000000-0000-4000-8000-000000000000", "x", "..%2f..%2findex.json", "%00"]
+)
 def test_an_unknown_upload_is_404(client: Client, last: str) -> None:
     reply = patch(client, UPLOADS + last, DATA)
     assert (reply.status, reply.code) in ((404, "BLOB_UPLOAD_UNKNOWN"), (404, "NAME_UNKNOWN"))
