@@ -12,6 +12,7 @@ import hashlib
 import html.parser
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -54,11 +55,23 @@ def index_url() -> str:
     return os.environ.get("PIP_INDEX_URL", configured).rstrip("/")
 
 
+def fetch(url: str) -> bytes:
+    """What is at a URL; certificates are checked against PIP_CERT where that is set."""
+    context = ssl.create_default_context(cafile=os.environ.get("PIP_CERT"))
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=context) as reply:
+            content: bytes = reply.read()
+    except OSError as error:
+        raise SystemExit(
+            f"error: cannot fetch {url}: {error}\nhint: install python3-venv"
+        ) from error
+    return content
+
+
 def newest_wheel(page_url: str) -> str:
     """The absolute URL, with its hash, of the newest release of pip on an index page."""
-    with urllib.request.urlopen(page_url, timeout=TIMEOUT_S) as response:
-        links = _Links()
-        links.feed(response.read().decode("utf-8"))
+    links = _Links()
+    links.feed(fetch(page_url).decode("utf-8"))
     found: dict[tuple[int, ...], str] = {}
     for link in links.links:
         match = _WHEEL.fullmatch(urllib.parse.urlsplit(link).path.rpartition("/")[2])
@@ -73,8 +86,7 @@ def main() -> None:
     """Download, check, install."""
     url = newest_wheel(f"{index_url()}/pip/")
     parts = urllib.parse.urlsplit(url)
-    with urllib.request.urlopen(parts._replace(fragment="").geturl(), timeout=TIMEOUT_S) as reply:
-        content = reply.read()
+    content = fetch(parts._replace(fragment="").geturl())
     algorithm, _, expected = parts.fragment.partition("=")
     if algorithm != "sha256" or hashlib.sha256(content).hexdigest() != expected:
         raise SystemExit("error: the wheel of pip is not what the index says")
