@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from typing import IO, Any
 
@@ -47,6 +48,14 @@ _REFUSALS: dict[str, type[EngineError]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerLimits:
+    """Bounds on each runner process, in bytes and in seconds of CPU time; 0 is none."""
+
+    address_space: int = 0
+    cpu_seconds: int = 0
+
+
 class RunnerProcess:
     """A runner with its model loaded, or an exception."""
 
@@ -57,6 +66,7 @@ class RunnerProcess:
         options: LoadOptions,
         *,
         plan: MemoryPlan,
+        limits: RunnerLimits,
         on_death: Death = lambda: None,
         on_progress: Progress = lambda percent: None,
     ) -> None:
@@ -69,6 +79,7 @@ class RunnerProcess:
         self.name = name
         self._on_death = on_death
         self._plan = plan
+        self._limits = limits
         self._threads = 0
         self._has_fixed_threads = bool(options.num_thread)
         self._steps = -1
@@ -188,6 +199,8 @@ class RunnerProcess:
             "options": frames.encode_options(options),
             "num_ctx": self._plan.num_ctx,
             "num_contexts": self._plan.num_contexts,
+            "address_space": self._limits.address_space,
+            "cpu_seconds": self._limits.cpu_seconds,
         }
         self._send(load)
         self._channel.set_timeout(LOAD_SILENCE_S)

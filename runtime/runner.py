@@ -7,11 +7,8 @@ ends the process, whatever the engine is doing.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import resource
-import signal
 import socket
 import sys
 import threading
@@ -23,12 +20,13 @@ from typing import Any
 
 from . import frames
 from .answer import Piece, Vocabulary
+from .confine import confine, give_up_privileges, limit
 from .constraingate import Constrainer
 from .context import ContextParams, LlamaBackend
 from .cores import usable_cores
 from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
-from .errors import EngineError
+from .errors import EngineError, LoadError
 from .hoststates import HostStates
 from .model import Model
 from .native import native
@@ -45,8 +43,6 @@ KEPT_SEQUENCES = 24
 MAX_WAITING = 512
 # Bytes for states of sequences that had to leave the cells.
 STATES_BUDGET = 1 << 30
-_PR_SET_DUMPABLE = 4
-_PR_SET_NO_NEW_PRIVS = 38
 
 
 class Runner:
@@ -145,11 +141,22 @@ class Runner:
         with self._sending:
             self._channel.send(message)
 
+    def start_reading(self) -> None:
+        """Take requests from now on.
+
+        Raises:
+            LoadError: there is no address space for the reader's stack.
+        """
+        threading.stack_size(BIG_STACK)
+        try:
+            threading.Thread(target=self._read, name="reader", daemon=True).start()
+        except RuntimeError as error:
+            raise LoadError("there is no room for the tokenizer's stack") from error
+        finally:
+            threading.stack_size(0)
+
     def run(self) -> None:
         """The engine's loop; ends with the process."""
-        threading.stack_size(BIG_STACK)
-        threading.Thread(target=self._read, name="reader", daemon=True).start()
-        threading.stack_size(0)
         engine, inbox, embedding = self.engine, self._inbox, self._embedding
         while True:
             if embedding.is_idle and (engine is None or engine.is_idle):
@@ -283,17 +290,6 @@ def _encode_piece(piece: Piece) -> list[Any]:
     return [piece.key, piece.text, piece.tokens, *end]
 
 
-def harden() -> None:
-    """Give up what a runner does not need: core dumps, being traced, new privileges."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
 def _die_with_parent(descriptor: int) -> None:
     """Wait for the end of the pipe whose other end only the supervisor has."""
     os.read(descriptor, 1)
@@ -303,17 +299,20 @@ def _die_with_parent(descriptor: int) -> None:
 def main(arguments: list[str]) -> int:
     """Serve one model until the supervisor goes away."""
     socket_fd, death_fd = (int(argument) for argument in arguments)
-    harden()
+    give_up_privileges()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
     channel = frames.Channel(socket.socket(fileno=socket_fd))
     load = channel.receive()
     if load is None:
         return 0
+    limit(address_space=load["address_space"], cpu_seconds=load["cpu_seconds"])
+    confine(Path(path) for path in load["weights"] + load["adapters"])
+    threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
     started = time.monotonic_ns()
     try:
         native().start()
         runner = Runner(channel, load)
+        runner.start_reading()
     except EngineError as error:
         failure = {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
         channel.send({"op": "failed", **failure})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from array import array
 from collections.abc import Callable, Iterator
 
-from .interface import LoadedModel
+from .frames import Message
+from .interface import Embeddings, LoadedModel
 from .request import Delta
 from .stream import Stream
 
@@ -25,6 +28,13 @@ class SupervisedStream:
     def cancel(self) -> None:
         """See `interface.GenerationStream.cancel`."""
         self._stream.cancel()
+
+
+def embeddings_of(value: Message, model: LoadedModel) -> Embeddings:
+    """Rows out of a runner's answer, which has them as 32-bit floats one after the other."""
+    values, width = array("f", base64.b64decode(value["vectors"])), value["width"]
+    rows = [values[at : at + width].tolist() for at in range(0, len(values), width)]
+    return Embeddings(rows, value["tokens"], model)
 
 
 class Once:

@@ -7,10 +7,8 @@ called from any thread; nothing blocks under the one lock here but dictionary wo
 
 from __future__ import annotations
 
-import base64
 import threading
 import time
-from array import array
 from collections.abc import Callable, Sequence
 
 from pannier.pkgmgr.digest import Digest
@@ -21,10 +19,10 @@ from .crashes import CrashLog
 from .errors import CrashedInLoading, LoadError, RunnerDied
 from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
 from .memory import MemoryPlan, available_memory, plan_memory
-from .process import RunnerProcess
+from .process import RunnerLimits, RunnerProcess
 from .request import GenerationRequest, LoadOptions
 from .residents import Resident, first_to_go, out_of_room, read_headers
-from .supervised import Once, SupervisedStream
+from .supervised import Once, SupervisedStream, embeddings_of
 
 DEFAULT_KEEP_ALIVE_S = 300.0
 # A model that is asked for with other load options waits this long for its running requests.
@@ -42,6 +40,7 @@ class Supervisor:
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
         defaults: LoadOptions | None = None,
         max_models: int = 0,
+        limits: RunnerLimits | None = None,
         free_memory: Callable[[], int] = available_memory,
         silence_s: float = MAX_SILENCE_S,
         clock_s: Callable[[], float] = time.monotonic,
@@ -52,6 +51,7 @@ class Supervisor:
             keep_alive_s: how long a model stays after its last use where a request does not say.
             defaults: load options where a request does not say.
             max_models: in memory at a time; 0 is as many as fit.
+            limits: bounds on each runner process.
             free_memory: bytes that may be taken.
             silence_s: a busy runner that makes no step for so long is killed.
             clock_s: seconds that go on while time is not set back.
@@ -60,6 +60,7 @@ class Supervisor:
         self._defaults = defaults or LoadOptions()
         self._clock_s = clock_s
         self._max_models = max_models
+        self._limits = limits or RunnerLimits()
         self._free_memory = free_memory
         self._silence_s = silence_s
         self._crashes = CrashLog(clock_s)
@@ -210,9 +211,7 @@ class Supervisor:
             model = self._describe(resident, load_ns)
         finally:
             self._release(resident)
-        values, width = array("f", base64.b64decode(value["vectors"])), value["width"]
-        rows = [values[at : at + width].tolist() for at in range(0, len(values), width)]
-        return Embeddings(rows, value["tokens"], model)
+        return embeddings_of(value, model)
 
     def _call(self, source: ModelSource, op: str, **facts: object) -> object:
         resident, _ = self._acquire(source, None, None)
@@ -285,6 +284,7 @@ class Supervisor:
                     source.files,
                     resident.options,
                     plan=resident.plan,
+                    limits=self._limits,
                     on_death=lambda: self._on_death(resident),
                 )
             resident.loaded_ns = time.monotonic_ns()

@@ -11,9 +11,10 @@ from support.models import source_of
 from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
 from pannier.runtime.crashes import FIRST_DELAY_S, MAX_CRASHES, WINDOW_S, CrashLog
-from pannier.runtime.errors import OutOfMemory, Quarantined, RunnerDied
+from pannier.runtime.errors import LoadError, OutOfMemory, Quarantined, RunnerDied
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.memory import available_memory, cell_bytes, plan_memory
+from pannier.runtime.process import RunnerLimits
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
 
@@ -132,6 +133,15 @@ def test_a_model_that_keeps_crashing_is_quarantined_until_it_is_stopped(
             supervisor.load(sources[0])
         supervisor.unload(sources[0].digest)
         assert supervisor.load(sources[0]).pid
+
+
+@pytest.mark.engine
+def test_a_runner_that_takes_more_than_its_limits_is_refused_or_killed(
+    sources: list[ModelSource],
+) -> None:
+    limits = RunnerLimits(address_space=200 << 20)
+    with Supervisor(limits=limits) as supervisor, pytest.raises(LoadError, match="cannot load"):
+        supervisor.load(sources[0])
 
 
 @pytest.mark.engine
