@@ -239,7 +239,9 @@ class TarStream:
             if data.strip(b"\0") or zeros > MAX_TRAILING_ZEROS:
                 raise self._error("there is data after the end of the archive")
 
-    def _cut_short(self, where: str) -> TruncatedBundle:
+    def _cut_short(self, where: str) -> InvalidBundle:
+        if self._position < BLOCK:
+            return self._error("not a tar file")
         return TruncatedBundle(self._place, f"truncated: it ends {where} (byte {self._position})")
 
     def _error(self, reason: str) -> InvalidBundle:

@@ -70,7 +70,9 @@ def show(
         bool, typer.Option("--verbose", "-v", help="Also the GGUF's metadata and tensors.")
     ] = False,
 ) -> None:
-    """Show what a model is: architecture, parameters, template, system prompt, licence."""
+    """Show what a model is and how it is set up."""
+    from ..trust import gate
+
     store = Store.open()
     model = operations.read_model(store, parse_name(name))
     spec = model.spec
@@ -92,6 +94,10 @@ def show(
     header = operations.read_header(store, spec)
     record = _show_record(model, header) | {"modelfile": parts["modelfile"]()}
     lines = [*_show_lines(model, header)]
+    verdict = gate.recorded(store, model.entry.reference)
+    if verdict is not None and verdict.digest == model.entry.descriptor.digest:
+        record |= {"trust": gate.record_json(verdict)}
+        lines += _section("Trust", list(gate.record_lines(verdict)))
     if verbose:
         record |= {"metadata": _metadata(header), "tensors": _tensor_records(header)}
         lines += _verbose_lines(header)
@@ -114,7 +120,7 @@ def copy(
 
 
 def remove(names: Names, yes: Yes = False, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Remove models: their names, and the content that no other model needs."""
+    """Remove models, and the content no other model needs."""
     import sys
 
     store = Store.open()

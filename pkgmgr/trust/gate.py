@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,6 +186,26 @@ def recorded(store: Store, reference: Reference) -> Record | None:
         )
     except (TypeError, KeyError, ValueError, InvalidDigest):
         return None
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """A recorded verdict as `show --json` prints it."""
+    return {
+        "allowed": record.allowed,
+        "mode": record.mode,
+        "signers": list(record.signers),
+        "reasons": list(record.reasons),
+        "policy": record.policy,
+        "time": record.time,
+    }
+
+
+def record_lines(record: Record) -> Iterator[str]:
+    """A recorded verdict for people."""
+    yield f"{'verdict':<18}{'allowed' if record.allowed else 'refused'} ({record.mode})"
+    yield f"{'signed by':<18}{', '.join(record.signers) or 'nobody known'}"
+    for reason in record.reasons:
+        yield f"{'unmet':<18}{reason}"
 
 
 def licenses_of(content: Manifest | Index, source: Source) -> tuple[str, ...]:
