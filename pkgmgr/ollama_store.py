@@ -51,9 +51,13 @@ class Found:
     path: Path
 
 
-def is_ollama_store(path: Path) -> bool:
-    """Whether a directory has Ollama's layout."""
-    return (path / "manifests").is_dir() and (path / "blobs").is_dir()
+def find_ollama_store(text: str) -> Path | None:
+    """The Ollama store that a path means: itself, or the `models` directory in it; None if none."""
+    path = Path(os.path.expanduser(text))
+    for root in (path, path / "models"):
+        if (root / "manifests").is_dir() and (root / "blobs").is_dir():
+            return root
+    return None
 
 
 def list_models(root: Path) -> tuple[Found, ...]:

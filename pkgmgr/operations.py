@@ -6,7 +6,7 @@ progress goes to `on_event`. Building a model is `pannier.pkgmgr.modelfile.build
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # What `list` calls a manifest that no dialect reads.
 UNKNOWN = "unknown"
+INDEX = "index"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,21 +180,41 @@ def read_spec_of(store: Store, manifest: Manifest) -> ModelSpec:
 
 
 def model_manifest(store: Store, digest: Digest) -> Manifest:
-    """The manifest of that digest; of an index the first one that is stored and is a model.
+    """The manifest of that digest; of an index the stored model that fits this machine best.
 
     Raises:
         BlobNotFound: where the store does not have it.
-        UnknownDialect: where an index names no model that is here.
+        UnknownDialect: where an index names no model that is here, or nothing tells which.
     """
     content = store.manifest(digest)
     if isinstance(content, Manifest):
         return content
-    for child in content.manifests:
+    models = {item.descriptor.digest: item for item in _stored_models(store, content)}
+    if not models:
+        raise UnknownDialect("the index names no model that is stored here", digest=str(digest))
+    if len(models) > 1:
+        return models[_fitting(content, models)]
+    return next(iter(models.values()))
+
+
+def _stored_models(store: Store, index: Index) -> Iterator[Manifest]:
+    for child in index.manifests:
         if store.exists(child):
             manifest = store.manifest(child.digest)
             if isinstance(manifest, Manifest) and _dialect_name(manifest) != UNKNOWN:
-                return manifest
-    raise UnknownDialect("the index names no model that is stored here", digest=str(digest))
+                yield manifest
+
+
+def _fitting(index: Index, models: Container[Digest]) -> Digest:
+    from . import variants
+
+    try:
+        choice = variants.choose(index, None, free=variants.free_memory(), among=models)
+    except InvalidOption as error:
+        raise UnknownDialect(
+            f"{error.message}: {error.hint}", digest=str(index.descriptor.digest)
+        ) from error
+    return choice.variant.descriptor.digest
 
 
 def read_header(
@@ -306,7 +327,11 @@ def _open(closing: ExitStack, reference: Reference, settings: Settings) -> Regis
 def _listed(store: Store, entry: Entry) -> Listed:
     digest = entry.descriptor.digest
     try:
-        manifest = model_manifest(store, digest)
+        content = store.manifest(digest)
+        if isinstance(content, Index):
+            size = content.descriptor.size + sum(m.size for m in _stored_models(store, content))
+            return Listed(entry.reference, digest, size, entry.modified, INDEX)
+        manifest = content
     except ManifestError:
         return Listed(entry.reference, digest, entry.descriptor.size, entry.modified, UNKNOWN)
     size = manifest.size + manifest.descriptor.size

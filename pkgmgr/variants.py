@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,11 @@ class Variant:
     labels: tuple[str, ...]
 
     def __str__(self) -> str:
-        size = f" ({self.size / 1e9:.1f} GB)" if self.size else ""
-        return (self.labels[0] if self.labels else self.descriptor.digest.short) + size
+        name = self.labels[0] if self.labels else self.descriptor.digest.short
+        facts = [self.descriptor.annotations.get(mt.REF_NAME, "")]
+        facts += [f"{self.size / 1e9:.1f} GB"] if self.size else []
+        told = ", ".join(fact for fact in facts if fact and fact != name)
+        return f"{name} ({told})" if told else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,13 @@ def list_variants(index: Index) -> tuple[Variant, ...]:
     )
 
 
-def choose(index: Index, wanted: str | None, *, free: int | None) -> Choice:
+def choose(
+    index: Index,
+    wanted: str | None,
+    *,
+    free: int | None,
+    among: Container[Digest] | None = None,
+) -> Choice:
     """One child of an index.
 
     Args:
@@ -73,12 +82,15 @@ def choose(index: Index, wanted: str | None, *, free: int | None) -> Choice:
         wanted: a quantization, a tag, a platform (`linux/arm64`), an annotation's value or
             `key=value`, or a digest; None for the best that fits.
         free: bytes of memory that a model may take; None where unknown.
+        among: the children that count; None for all.
 
     Raises:
         UnknownDialect: where it has no children.
         InvalidOption: where none or several are meant; the message lists them.
     """
-    variants = list_variants(index)
+    variants = [
+        item for item in list_variants(index) if among is None or item.descriptor.digest in among
+    ]
     if not variants:
         raise UnknownDialect("the index names no model", digest=str(index.descriptor.digest))
     if wanted is not None:

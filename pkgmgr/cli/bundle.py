@@ -71,7 +71,10 @@ def export(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write models into a bundle: an OCI archive, volumes of one, or (DIR/) an OCI layout."""
+    """Write models into a bundle.
+
+    An OCI archive, volumes of one, or (DIR/) an OCI layout.
+    """
     if ollama_store is not None or form != "oci":
         from . import foreign
 
@@ -134,15 +137,18 @@ def import_bundle(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bring models in from a bundle, verified, whole models only; prints their digests."""
-    from ..ollama_store import is_ollama_store
+    """Bring models in from a bundle, and print their digests.
+
+    Everything is verified; a model comes whole or not at all.
+    """
+    from ..ollama_store import find_ollama_store
 
     wanted = [parse_name(name) for name in names or []]
     output = Output(as_json=as_json, quiet=quiet)
-    if is_ollama_store(Path(source)):
+    if root := find_ollama_store(source):
         from . import foreign
 
-        foreign.import_ollama(Path(source), wanted, everything=everything, link=link, output=output)
+        foreign.import_ollama(root, wanted, everything=everything, link=link, output=output)
         return
     done = _load(source, wanted, output)
     output.result(
@@ -196,7 +202,7 @@ def list_bundle(path: BundlePath, as_json: Json = False) -> None:
 
 
 def verify_bundle(path: BundlePath, as_json: Json = False, quiet: Quiet = False) -> None:
-    """Hash everything in a bundle and say what is damaged or missing."""
+    """Say what is damaged or missing in a bundle."""
     from ..bundle.look import verify
     from ..bundle.source import open_bundle
     from ..errors import InvalidBundle

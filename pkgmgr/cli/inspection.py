@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ModelfileError, ModelNotFound
+from ..settings import Settings
 from ..store.store import Store
 from .exits import DONE, FAILED
-from .names import Name, parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet
+from .names import Name
+from .network import with_network
+from .options import Json, Quiet
 from .output import Output, human_size, one_line, plain
 
 if TYPE_CHECKING:
     from ..compare import Change, Side
     from ..inspecting import Annotated as InspectedManifest
-    from ..settings import Settings
 
 ModelfilePath = Annotated[Path, typer.Argument(metavar="MODELFILE")]
 _DEFAULT = Path("Modelfile")
@@ -29,14 +30,15 @@ _DEFAULT = Path("Modelfile")
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command("inspect")(inspect)
-    app.command("diff")(diff)
+    app.command("inspect")(with_network(inspect))
+    app.command("diff")(with_network(diff))
     app.command("lint")(lint)
     app.command("fmt")(format_modelfile)
 
 
 def inspect(
     name: Name,
+    settings: Settings,
     as_json: Json = False,
     remote: Annotated[
         bool, typer.Option("--remote", help="Ask the registry; nothing is stored.")
@@ -44,18 +46,15 @@ def inspect(
     raw: Annotated[
         bool, typer.Option("--raw", help="The manifest's bytes exactly as they are stored.")
     ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
 ) -> None:
-    """Print the manifest of a model, and what it means: dialect, roles, where it comes from."""
+    """Print the manifest of a model, and what it means."""
     from ..inspecting import annotate_remote, annotate_stored
 
-    reference = parse_name(name)
+    reference = settings.parse(name)
     if remote:
-        settings = settings_for(plain_http=plain_http, insecure=insecure)
         found = annotate_remote(reference, settings=settings)
     else:
-        found = annotate_stored(Store.open(), reference)
+        found = annotate_stored(Store.open(settings.home), reference)
     if raw:
         sys.stdout.buffer.write(found.document.content.raw)
         return
@@ -65,22 +64,23 @@ def inspect(
 def diff(
     old: Name,
     new: Name,
+    settings: Settings,
     shapes: Annotated[
         bool, typer.Option("--shapes", help="Do not read tensors: compare shapes only.")
     ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 1 where there is a difference.")
     ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """Tell what differs between two models; what is not in the store is asked of its registry."""
+    """Tell what differs between two models.
+
+    What is not in the store is asked of its registry.
+    """
     from ..compare import compare
 
-    settings = settings_for(plain_http=plain_http, insecure=insecure)
     with ExitStack() as closing:
-        store = Store.open()
+        store = Store.open(settings.home)
         sides = [_side(closing, store, name, settings) for name in (old, new)]
         changes = compare(*sides, tensors=not shapes)
     Output(as_json=as_json).result(
@@ -99,7 +99,10 @@ def diff(
 
 
 def lint(path: ModelfilePath = _DEFAULT, as_json: Json = False) -> None:
-    """Look through a Modelfile; exits with 1 where it cannot be built."""
+    """Look through a Modelfile.
+
+    Exits with 1 where it cannot be built.
+    """
     from ..modelfile.lint import Severity
     from ..modelfile.lint import lint as look
 
@@ -129,7 +132,10 @@ def format_modelfile(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a Modelfile in its plain form; `-` goes from standard input to standard output."""
+    """Write a Modelfile in its plain form.
+
+    `-` goes from standard input to standard output.
+    """
     from ..modelfile.syntax import parse, render
     from ..store.files import disk_errors, replace_file
 
@@ -207,7 +213,7 @@ def _read(path: Path) -> str:
         raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except OSError as error:
         raise ModelfileError(str(error.strerror), path=path) from error
-    return decode(raw)
+    return decode(raw, path=path)
 
 
 def _side(closing: ExitStack, store: Store, name: str, settings: Settings) -> Side:
@@ -215,7 +221,7 @@ def _side(closing: ExitStack, store: Store, name: str, settings: Settings) -> Si
     from ..compare import Side
     from ..inspecting import remote_side
 
-    reference = parse_name(name)
+    reference = settings.parse(name)
     try:
         model = operations.read_model(store, reference)
     except ModelNotFound:

@@ -89,7 +89,7 @@ class Modelfile:
         return ModelfileError(reason, line=line, path=self.path, hint=hint)
 
 
-def decode(raw: bytes) -> str:
+def decode(raw: bytes, *, path: Path | None = None) -> str:
     """The text of a Modelfile's bytes: UTF-8, or what its byte-order mark says.
 
     Raises:
@@ -99,7 +99,7 @@ def decode(raw: bytes) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ModelfileError("not UTF-8 text") from error
+        raise ModelfileError("not UTF-8 text", path=path) from error
 
 
 def parse(text: str, *, path: Path | None = None) -> Modelfile:

@@ -21,7 +21,12 @@ from pannier.pkgmgr.errors import (
     TransferError,
 )
 from pannier.pkgmgr.manifest import parse_manifest
-from pannier.pkgmgr.ollama_store import export_models, import_models, is_ollama_store, list_models
+from pannier.pkgmgr.ollama_store import (
+    export_models,
+    find_ollama_store,
+    import_models,
+    list_models,
+)
 from pannier.pkgmgr.operations import read_model
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
@@ -56,7 +61,12 @@ def blob(root: Path, digest: Digest) -> Path:
 
 
 def test_models_are_found_by_their_names(ollama: Path) -> None:
-    assert is_ollama_store(ollama)
+    assert find_ollama_store(str(ollama)) == ollama
+    (ollama.parent / "home").mkdir()
+    ollama.rename(ollama.parent / "home" / "models")
+    ollama = ollama.parent / "home" / "models"
+    assert find_ollama_store(str(ollama.parent)) == ollama
+    assert find_ollama_store(str(ollama / "manifests")) is None
     assert [item.reference for item in list_models(ollama)] == [OTHER, NAME]
 
 

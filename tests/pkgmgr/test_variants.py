@@ -79,7 +79,9 @@ def test_a_variant_can_be_asked_for(wanted: str) -> None:
 def test_what_is_not_clear_is_listed() -> None:
     with pytest.raises(InvalidOption, match="no variant is called 'Q2_K'") as caught:
         choose(SIZES, "Q2_K", free=GB)
-    assert caught.value.hint == "there are Q4_K_M (4.0 GB), Q8_0 (8.0 GB), F16 (16.0 GB)"
+    assert (
+        caught.value.hint == "there are Q4_K_M (8b-q4, 4.0 GB), Q8_0 (8b-q8, 8.0 GB), F16 (16.0 GB)"
+    )
     with pytest.raises(InvalidOption, match="several variants are called 'same'"):
         choose(index_of(child("same", 1), child("same", 2)), "same", free=GB)
     with pytest.raises(InvalidOption, match="nothing tells which one fits"):
