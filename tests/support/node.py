@@ -18,7 +18,7 @@ from pannier.api.registry.routes import blueprint_of
 from pannier.api.registry.surface import Surface
 from pannier.api.registry.upstream import parse_upstream
 from pannier.pkgmgr import mediatypes
-from pannier.pkgmgr.settings import Settings
+from pannier.pkgmgr.settings import RegistrySettings, Settings
 from pannier.pkgmgr.store.store import Store
 
 
@@ -136,7 +136,9 @@ def bridging(
     cache_size: int | None = None,
     home: str = "edge",
     login: bool = False,
+    flags: RegistrySettings | None = None,
 ) -> Iterator[tuple[Client, Store]]:
+    """A node in front of `upstream`, with a store of its own below `tmp_path`."""
     folder = tmp_path / home
     store = Store.open(folder)
     environ = {"HOME": str(folder)}
@@ -144,7 +146,7 @@ def bridging(
         config = {"auths": {upstream.partition("/")[0]: {"username": USER, "password": PASSWORD}}}
         (folder / ".docker").mkdir()
         (folder / ".docker" / "config.json").write_text(json.dumps(config))
-    settings = Settings(folder, environ)
+    settings = Settings(folder, environ, flags=flags or RegistrySettings())
     options = Options(home=parse_upstream(upstream), upstream=settings, cache_size=cache_size)
     with serving(store, options) as client:
         yield client, store

@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pannier.api.registry.options import Options
 from pannier.api.registry.upstream import parse_upstream
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import InvalidOption
-from pannier.pkgmgr.settings import Settings
+from pannier.pkgmgr.settings import RegistrySettings, Settings
 from pannier.pkgmgr.store.store import Store
 
 NAME = "team/smol"
@@ -266,3 +267,27 @@ def test_a_push_of_ollama_s_becomes_oci_where_only_that_is_taken(tmp_path: Path)
         for number, netloc in enumerate((client.netloc, corp.netloc)):
             other = Ollama(tmp_path / f"other{number}", netloc)
             assert other.pull("team/smol:1") == pushed
+
+
+@pytest.mark.registry
+def test_a_private_registry_with_tls_and_password(tmp_path: Path) -> None:
+    """What registry-compose.yml sets up, without Docker."""
+    certificate, key = tmp_path / "ca.crt", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(
+        ["openssl", "req", "-x509", *curve, *subject, *files], check=True, capture_output=True
+    )
+    tls = {
+        "REGISTRY_HTTP_TLS_CERTIFICATE": str(certificate),
+        "REGISTRY_HTTP_TLS_KEY": str(key),
+    }
+    flags = RegistrySettings(plain_http=False, ca_file=certificate)
+    with docker_registry(tmp_path / "registry", login=True, environ=tls) as corp:
+        name = corp.host.replace("127.0.0.1", "localhost")
+        with bridging(tmp_path, name, login=True, flags=flags) as (client, _):
+            ollama = Ollama(tmp_path / "ollama", client.netloc)
+            ollama.create("team/smol:1", {"model": WEIGHTS}, {"a": 1})
+            ollama.push("team/smol:1")
+            Ollama(tmp_path / "other", client.netloc).pull("team/smol:1")
