@@ -7,7 +7,7 @@ Equal inputs give equal digests: no time stands in an artifact but SOURCE_DATE_E
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -22,6 +22,7 @@ from ..dialects.base import MAX_SMALL_BLOB, Composition, DraftFile, ModelDraft
 from ..errors import InvalidInput, InvalidOption, ModelNotFound
 from ..manifest import Manifest
 from ..modelspec import ModelSpec, Role
+from ..named_templates import NamedTemplate, detect
 from ..reference import Reference
 from ..store.store import Store
 from ..transfer.events import OnEvent, ignore
@@ -119,6 +120,8 @@ def with_details(store: Store, spec: ModelSpec) -> ModelSpec:
 def _draft(store: Store, ingredients: Ingredients, fetch: Fetch | None) -> ModelDraft:
     base = _read_base(store, ingredients.base, fetch) if ingredients.base else None
     files = gather([_headed(store, file) for file in ingredients.files])
+    template = _newer(ingredients.template, base.template if base else None)
+    named = _named_template(files) if template is None and base is None else None
     details = (dict(base.details) if base else {}) | describe(files)
     all_files = _laid_over(base, draft_files(files))
     if not any(file.role is Role.WEIGHTS for file in all_files):
@@ -128,10 +131,10 @@ def _draft(store: Store, ingredients: Ingredients, fetch: Fetch | None) -> Model
         annotations[mt.BASE_DIGEST] = str(base.digest)
     return ModelDraft(
         files=all_files,
-        template=_newer(ingredients.template, base.template if base else None),
+        template=named.source if named else template,
         jinja_template=base.jinja_template if base else None,
         system=_newer(ingredients.system, base.system if base else None),
-        params=_params(ingredients, base),
+        params=(_named_params(named) if named else {}) | _params(ingredients, base),
         messages=ingredients.messages or (base.messages if base else ()),
         licenses=ingredients.licenses or (base.licenses if base else ()),
         settings=_settings(ingredients, base),
@@ -177,6 +180,19 @@ def _laid_over(base: ModelSpec | None, files: tuple[DraftFile, ...]) -> tuple[Dr
         if part.role in _FILES and part.role not in new
     )
     return inherited + files
+
+
+def _named_template(files: Sequence[Headed]) -> NamedTemplate | None:
+    """The well-known format that the weights' Jinja template writes, if it is one."""
+    for file in files:
+        jinja = file.header.metadata.get("tokenizer.chat_template")
+        if isinstance(jinja, str):
+            return detect(jinja)
+    return None
+
+
+def _named_params(named: NamedTemplate) -> dict[str, Any]:
+    return {"stop": list(named.stop), **named.params}
 
 
 def _newer(own: str | None, inherited: str | None) -> str | None:
