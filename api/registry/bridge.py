@@ -147,6 +147,19 @@ class Bridge:
         ):
             yield content
 
+    def bring(self, name: str, descriptor: Descriptor) -> None:
+        """Fetch a blob into the store, if this bridge keeps such.
+
+        Raises:
+            BlobNotFound: where it keeps none of that size.
+            NetworkError: where fetching failed.
+        """
+        if self._store.exists(descriptor):
+            return
+        if self._cache is None or not self._cache.fits(descriptor.size):
+            raise BlobNotFound(str(descriptor.digest))
+        self._fills.start(name, descriptor).wait()
+
     def put(
         self, name: str, content: Manifest | Index, *, digest: Digest, tags: tuple[str, ...]
     ) -> None:
@@ -207,7 +220,7 @@ class Bridge:
         """Remember what a manifest tells of its blobs, and name it once they are here."""
         with self._lock:
             for child in content.children:
-                self._known[child.digest] = child
+                self._known[child.digest] = Descriptor(OCTET_STREAM, child.digest, child.size)
                 self._known.move_to_end(child.digest)
             while len(self._known) > _MAX_KNOWN:
                 self._known.popitem(last=False)

@@ -32,8 +32,10 @@ from .errors import Code, Problem
 from .names import Home
 from .source import StoredBlob
 
-# Parsed manifests are immutable and small beside what parsing them costs (about 0.2 ms each).
-_PARSED = 1024
+# Parsed manifests are immutable; one of usual size costs 0.2 ms to parse. Large ones are not kept,
+# because whoever may push could fill the memory with them.
+_PARSED = 512
+_PARSED_SIZE = 64 << 10
 
 
 class Contents:
@@ -43,7 +45,7 @@ class Contents:
         self._store = store
         self._home = home
         self._changing = threading.RLock()
-        self._parse = lru_cache(maxsize=_PARSED)(store.manifest)
+        self._parse_small = lru_cache(maxsize=_PARSED)(store.manifest)
 
     def repositories(self) -> list[str]:
         """The names of all repositories, sorted."""
@@ -97,6 +99,15 @@ class Contents:
             BlobNotFound: where it is not here.
         """
         return self._store.fetch(descriptor)
+
+    def bring(self, name: str, descriptor: Descriptor) -> None:
+        """See that a blob is in the store.
+
+        Raises:
+            BlobNotFound: where it is not.
+        """
+        if not self._store.exists(descriptor):
+            raise BlobNotFound(str(descriptor.digest))
 
     def put(
         self, name: str, content: Manifest | Index, *, digest: Digest, tags: tuple[str, ...]
@@ -192,6 +203,13 @@ class Contents:
             children = self._parse(descriptor.digest).children
             yield from children
             waiting.extend(children)
+
+    def _parse(self, digest: Digest) -> Manifest | Index:
+        try:
+            size = self._store.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise BlobNotFound(str(digest)) from None
+        return (self._parse_small if size <= _PARSED_SIZE else self._store.manifest)(digest)
 
     def _keep_by_digest(self, name: str, reference: Reference) -> None:
         """Name what a tag leads to by its digest, if nothing else of the repository would."""

@@ -35,7 +35,8 @@ def get(surface: Surface, name: str, last: str) -> Response:
 def put(surface: Surface, name: str, last: str) -> Response:
     """PUT of a manifest under a tag or its digest."""
     raw = _body()
-    content = _parsed(raw)
+    with surface.parsing:
+        content = _parsed(raw)
     if ":" in last:
         digest = parse_digest(last)
         actual = Digest.of(raw, algorithm=digest.algorithm)

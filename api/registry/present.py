@@ -27,8 +27,9 @@ from pannier.pkgmgr.unpack import unpack
 from .errors import Code, Problem, translate
 from .source import Source
 
-# Derived manifests that are remembered; each costs its small layers, tens of kilobytes.
+# Derived manifests that are remembered, and the most bytes that one may cost.
 _MAX_MADE = 128
+_MAX_MADE_SIZE = 256 << 10
 
 
 class Presenter:
@@ -89,6 +90,8 @@ class Presenter:
                 self._made.move_to_end(digest)
                 return made
         made = self._convert(name, manifest)
+        if sum(descriptor.size for descriptor, _ in made.blobs) > _MAX_MADE_SIZE:
+            return made
         with self._lock:
             self._made[digest] = made
             while len(self._made) > _MAX_MADE:
@@ -101,8 +104,8 @@ class Presenter:
 
         spec = read_spec(manifest, open_blob)
         if any(part.is_packed for part in spec.parts):
-            if not all(self._store.exists(part.descriptor) for part in spec.parts):
-                raise Problem(Code.MANIFEST_UNKNOWN, "its archives are not here yet", 406)
+            for part in spec.parts:
+                self._source.bring(name, part.descriptor)
             spec = unpack(self._store, spec)
         if len(spec.select(Role.WEIGHTS)) != 1:
             text = "Ollama cannot run a model whose weights are several files"

@@ -62,6 +62,9 @@ class Source(Protocol):
     def open(self, name: str, descriptor: Descriptor) -> AbstractContextManager[Reader]:
         """The content of a described blob from its beginning, not verified."""
 
+    def bring(self, name: str, descriptor: Descriptor) -> None:
+        """Have a blob in the store, however long it takes."""
+
     def put(
         self, name: str, content: Manifest | Index, *, digest: Digest, tags: tuple[str, ...]
     ) -> None:

@@ -22,6 +22,8 @@ from .upstream import Upstream
 
 # How long a count of the store's bytes may be used; counting 1,000 blobs takes about 2 ms.
 _COUNT_AGE_S = 2.0
+# JSON of 4 MiB can take 100 MB parsed, and parsing is no faster in more threads.
+_PARSERS = 2
 
 
 class Surface:
@@ -30,6 +32,7 @@ class Surface:
     def __init__(self, store: Store, options: Options) -> None:
         self.store = store
         self.pushes = Pushes(store)
+        self.parsing = threading.BoundedSemaphore(_PARSERS)
         self.auth = Auth(Keyring(store.root))
         self.options = options
         self.uploads = Uploads(store.root / "ingest", store.path, admit=self.admit)

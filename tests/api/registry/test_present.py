@@ -130,3 +130,11 @@ def test_a_bridge_presents_what_the_upstream_has(tmp_path: Path, cache_size: int
         raw = ollama.pull(f"{NAME}:1")
         direct = Ollama(tmp_path / "direct", upstream.netloc)
         assert direct.pull(f"{NAME}:1") == raw
+
+
+def test_a_bridge_presents_a_packed_model(tmp_path: Path) -> None:
+    corp = Store.open(tmp_path / "corp")
+    put(corp, "kitops-1.10-tar")
+    with serving(corp) as upstream, bridging(tmp_path, upstream.netloc) as (client, _):
+        raw = Ollama(tmp_path / "ollama", client.netloc).pull(f"{NAME}:1")
+        assert Ollama(tmp_path / "direct", upstream.netloc).pull(f"{NAME}:1") == raw
