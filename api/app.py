@@ -93,6 +93,8 @@ def _answer_errors(app: Flask, surfaces: tuple[Surface, ...]) -> None:
     def fail(error: Exception) -> Response:
         # The outermost frame of a request: what nobody caught is logged here, and nowhere else.
         failure = failure_of(error)
+        # For a caller in this process, who wants the hint too (`pannier.api.client`).
+        request.environ["pannier.error"] = error
         if failure.status >= 500:
             unexpected = None if isinstance(error, PannierError) else error
             log.error("request %s failed: %s", g.get("request_id"), error, exc_info=unexpected)

@@ -117,30 +117,29 @@ class LocalClient:
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Json:
         """See `Client.request`."""
-        status, chunks = self._call(method, path, body)
+        environ = _environ(method, path, body)
+        status, chunks = self._call(environ)
         try:
             raw = b"".join(chunks)
         finally:
             _close(chunks)
         if status >= HTTPStatus.BAD_REQUEST:
-            raise error_of(status, raw)
+            raise _own_error(environ) or error_of(status, raw)
         return _object(raw)
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Generator[Json, None, None]:
         """See `Client.stream`."""
-        status, chunks = self._call("POST", path, body)
+        environ = _environ("POST", path, body)
+        status, chunks = self._call(environ)
         try:
             if status >= HTTPStatus.BAD_REQUEST:
-                raise error_of(status, b"".join(chunks))
+                raise _own_error(environ) or error_of(status, b"".join(chunks))
             for line in _lines(chunks):
                 yield _checked(_object(line))
         finally:
             _close(chunks)
 
-    def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[int, Iterable[bytes]]:
-        payload = b"" if body is None else json.dumps(body).encode()
+    def _call(self, environ: dict[str, Any]) -> tuple[int, Iterable[bytes]]:
         answered: list[int] = []
 
         def start_response(
@@ -149,7 +148,7 @@ class LocalClient:
             answered.append(int(status.split()[0]))
             return lambda data: None
 
-        chunks = self._app(_environ(method, path, payload), start_response)
+        chunks = self._app(environ, start_response)
         return answered[-1], chunks
 
 
@@ -208,8 +207,19 @@ def _phrase(status: int) -> str:
         return ""
 
 
-def _environ(method: str, path: str, payload: bytes) -> dict[str, Any]:
+def _own_error(environ: Mapping[str, Any]) -> PannierError | None:
+    """The error itself, with its hint, where the application left it; none that is for the wire."""
+    from .errors import RequestError
+
+    error = environ.get("pannier.error")
+    if isinstance(error, RequestError):
+        error = error.__cause__
+    return error if isinstance(error, PannierError) else None
+
+
+def _environ(method: str, path: str, body: Mapping[str, Any] | None) -> dict[str, Any]:
     """What PEP 3333 asks for, as if it came from this machine."""
+    payload = b"" if body is None else json.dumps(body).encode()
     return {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",

@@ -43,6 +43,12 @@ def test_what_is_not_there_is_not_found(asker: Client) -> None:
         next(asker.stream("/api/chat", {"model": "nothing", "messages": []}))
 
 
+def test_the_application_in_this_process_gives_hints(app: Flask) -> None:
+    with pytest.raises(NotFound) as caught:
+        LocalClient(app).request("POST", "/api/show", {"model": "tini"})
+    assert "did you mean 'tiny:latest'" in str(caught.value.hint)
+
+
 def test_a_bad_request_is_bad_input(asker: Client) -> None:
     with pytest.raises(InvalidInput):
         asker.request("POST", "/api/generate", {"model": 7})
