@@ -28,6 +28,7 @@ from pannier.pkgmgr.trust.gate import LoadGate
 from pannier.pkgmgr.unpack import unpack
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.prompt import PromptBuilder
+from pannier.runtime.template.choice import preference_of
 
 if TYPE_CHECKING:
     from pannier.pkgmgr.gguf import Header
@@ -171,4 +172,6 @@ class Library:
         return self.store.read(descriptor, max_size=MAX_SMALL_BLOB)
 
     def _make_prompts(self, spec: ModelSpec) -> PromptBuilder:
-        return PromptBuilder.for_model(spec, read_header(self.store, spec, arrays=True))
+        header = read_header(self.store, spec, arrays=True)
+        preference = preference_of(self.settings.environ)
+        return PromptBuilder.for_model(spec, header, preference=preference)

@@ -17,6 +17,7 @@ from pannier.runtime.errors import EngineError, UnsupportedRequest
 UPPER_TOPICS = (
     Topic("pannier.api.commands", ("run", "serve", "ps", "stop"), RUNNING),
     Topic("pannier.api.commands_doctor", ("doctor",)),
+    Topic("pannier.api.commands_engine", ("quantize", "bench")),
 )
 EXIT_CODES: Mapping[type[PannierError], int] = {
     **exits.EXIT_CODES,
@@ -32,7 +33,9 @@ def main() -> None:
 
 def command_line() -> LazyGroup:
     """All commands."""
-    return build(TOPICS + UPPER_TOPICS)
+    group = build(TOPICS + UPPER_TOPICS)
+    group.services = {"effective_template": "pannier.api.effective:effective_template"}
+    return group
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 # Before typer is imported: its rich front end costs 100 ms of start-up and colours nothing here.
@@ -68,9 +69,15 @@ TOPICS = (
 
 
 class LazyGroup(TyperGroup):
-    """A group that imports the module of a command when somebody asks for the command."""
+    """A group that imports the module of a command when somebody asks for the command.
+
+    Attributes:
+        services: `module:function` of what only a room above can tell, by the name that commands
+            here ask for it with.
+    """
 
     topics: tuple[Topic, ...] = ()
+    services: Mapping[str, str] = MappingProxyType({})
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every command of every topic, in the topics' order."""

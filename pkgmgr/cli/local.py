@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from .output import Output, human_age, human_size, one_line, plain
 
 if TYPE_CHECKING:
     from ..gguf import Header
+    from ..modelspec import ModelSpec
 
 # `show` prints this many lines of a licence; `--license` prints all of them.
 _LICENSE_LINES = 2
@@ -59,11 +61,15 @@ def list_models(
 
 
 def show(
+    context: typer.Context,
     name: Name,
     as_json: Json = False,
     modelfile: Annotated[bool, typer.Option("--modelfile", help="Only the Modelfile.")] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Only the parameters.")] = False,
     template: Annotated[bool, typer.Option("--template", help="Only the template.")] = False,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="With --template: the one that is used, and why.")
+    ] = False,
     system: Annotated[bool, typer.Option("--system", help="Only the system prompt.")] = False,
     license_: Annotated[bool, typer.Option("--license", help="Only the licences.")] = False,
     verbose: Annotated[
@@ -87,6 +93,11 @@ def show(
     chosen = [part for part, is_wanted in zip(parts, wanted, strict=True) if is_wanted]
     if len(chosen) > 1:
         raise InvalidOption(f"--{chosen[0]} and --{chosen[1]} exclude each other")
+    if effective:
+        if chosen != ["template"]:
+            raise InvalidOption("--effective goes with --template")
+        _show_effective(context, store, spec, as_json=as_json)
+        return
     if chosen:
         text = parts[chosen[0]]()
         Output(as_json=as_json).result({chosen[0]: text}, lines=[plain(text)] if text else [])
@@ -102,6 +113,23 @@ def show(
         record |= {"metadata": _metadata(header), "tensors": _tensor_records(header)}
         lines += _verbose_lines(header)
     Output(as_json=as_json).result(record, lines=lines)
+
+
+def _show_effective(
+    context: typer.Context, store: Store, spec: ModelSpec, *, as_json: bool
+) -> None:
+    """The template that makes the prompts; only the runtime knows which that is."""
+    place = getattr(context.find_root().command, "services", {}).get("effective_template")
+    if place is None:
+        raise InvalidOption("--effective needs pannier's runtime")
+    module, _, function = place.partition(":")
+    tell = getattr(importlib.import_module(module), function)
+    found = tell(spec, operations.read_header(store, spec, arrays=True))
+    output = Output(as_json=as_json)
+    output.notice(f"{found['engine']}: {found['reason']}")
+    if found["warning"]:
+        output.notice(f"warning: {found['warning']}")
+    output.result(found, lines=[plain(found["template"])] if found["template"] else [])
 
 
 def copy(

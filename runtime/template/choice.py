@@ -8,8 +8,11 @@ since models that name one carry a faithful Jinja template.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from pannier.pkgmgr.errors import InvalidOption
 
 from .ollama import OllamaTemplate
 
@@ -28,6 +31,24 @@ class Preference(StrEnum):
     AUTO = "auto"
     GO = "go"
     JINJA = "jinja"
+
+
+def preference_of(environ: Mapping[str, str]) -> Preference:
+    """What PANNIER_TEMPLATE says, else OLLAMA_GO_TEMPLATE.
+
+    Raises:
+        InvalidOption: PANNIER_TEMPLATE is none of auto, go and jinja.
+    """
+    wanted = environ.get("PANNIER_TEMPLATE", "").strip().lower()
+    if wanted:
+        try:
+            return Preference(wanted)
+        except ValueError as error:
+            raise InvalidOption(
+                f"PANNIER_TEMPLATE is {wanted!r}", hint="it is auto, go or jinja"
+            ) from error
+    has_go = environ.get("OLLAMA_GO_TEMPLATE", "").strip().lower() in ("1", "t", "true")
+    return Preference.GO if has_go else Preference.AUTO
 
 
 @dataclass(frozen=True, slots=True)
