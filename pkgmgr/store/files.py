@@ -48,6 +48,15 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
+def file_mark(path: Path) -> object:
+    """What differs after every `replace_file` of a path, cheap to ask; None where it is absent."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
+
 def replace_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace a file's content: after a crash it holds the old bytes or the new ones.
 

@@ -36,7 +36,7 @@ from ..reference import Reference
 from ..transfer.content import Reader
 from . import collect as gc
 from .collect import Collected
-from .files import disk_errors, replace_file
+from .files import disk_errors, file_mark, replace_file
 from .index import LAYOUT_FILE, Entry, StoreIndex, check_layout
 from .ingest import Ingest
 from .lock import DEFAULT_WAIT_S, flocked
@@ -55,6 +55,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._seen: tuple[object, tuple[Entry, ...]] = (None, ())
 
     @classmethod
     def open(cls, root: Path | None = None) -> Self:
@@ -162,7 +163,10 @@ class Store:
         Raises:
             CorruptStore: where index.json cannot be read.
         """
-        return self._index().entries()
+        mark = file_mark(self.root / "index.json")
+        if mark is None or mark != self._seen[0]:
+            self._seen = mark, self._index().entries()
+        return self._seen[1]
 
     def names(self) -> tuple[tuple[str | None, Descriptor], ...]:
         """Every descriptor of index.json with its name, also those that other tools wrote."""
