@@ -40,6 +40,8 @@ _MONOLITHIC = re.compile(
 _RANGE = re.compile(r"(?:bytes=)?0-(\d{1,19})")
 _MAX_MIN_CHUNK = 5 << 30
 _SMALLEST = 1 << 20
+# So often a registry may lose what it had before the upload is given up.
+_MAX_SETBACKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +120,17 @@ class Uploads:
     def _in_chunks(self, job: Job, content: Reader) -> None:
         """Send the rest of a blob in chunks; what the registry has is never sent again."""
         session = self._resumed(job) or self._fresh(job)
-        failures = 0
+        failures = setbacks = 0
         while session.offset < job.descriptor.size:
             try:
                 session = self._send_chunk(job, content, session)
                 failures = 0
             except TransferError as error:
                 failures += 1
-                session = self._after(job, session, error, failures)
+                before, session = session, self._after(job, session, error, failures)
+                setbacks += session.offset < before.offset
+                if setbacks > _MAX_SETBACKS:
+                    raise
         self._finish(job, session.location, b"")
 
     def _after(self, job: Job, session: Session, error: TransferError, failures: int) -> Session:
@@ -139,7 +144,7 @@ class Uploads:
             if wait_s is None:
                 raise error
             tools.stop.wait(wait_s)
-        elif failures >= tools.retry.attempts:
+        elif failures > tools.retry.attempts:
             raise error
         found = self._ask(job, session)
         if found is None:

@@ -193,11 +193,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(202, b"", {"Location": location, "Range": "0-0"})
 
     def upload(self, name: str, session: str) -> None:
-        held = self.script.uploads.get(session)
+        data, held = self.body(), self.script.uploads.get(session)
         if held is None:
             self.answer(404, error_body("BLOB_UPLOAD_UNKNOWN"))
             return
-        held += self.body()
+        held += data
         location = f"/v2/{name}/blobs/uploads/{session}?_state=a%2Fb&empty="
         said = {"Location": location, "Range": f"0-{max(len(held) - 1, 0)}"}
         if self.command == "GET":
