@@ -10,7 +10,7 @@ from typing import Any
 from pannier.pkgmgr.cli.output import Output
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import InvalidDigest, NetworkError, NotFound
+from pannier.pkgmgr.errors import InvalidDigest
 from pannier.pkgmgr.transfer.events import Advanced, Finished, OnEvent, Planned, Started
 
 from ..address import configured_address
@@ -57,13 +57,9 @@ def _pull_here(name: str, on_event: OnEvent) -> None:
     from pannier.pkgmgr.store.store import Store
 
     settings = load_settings()
-    try:
-        operations.pull(
-            Store.open(settings.home), settings.parse(name), settings=settings, on_event=on_event
-        )
-    except (NetworkError, NotFound) as error:
-        error.hint = error.hint or "it is not in the store; `pannier list` shows what is"
-        raise
+    operations.pull(
+        Store.open(settings.home), settings.parse(name), settings=settings, on_event=on_event
+    )
 
 
 def _relay(line: dict[str, Any], seen: dict[str, int], on_event: OnEvent) -> None:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 
 from pannier.pkgmgr.cli.output import Output, print_error
-from pannier.pkgmgr.errors import InvalidInput, InvalidOption, NotFound, PannierError
+from pannier.pkgmgr.errors import InvalidInput, InvalidOption, NetworkError, NotFound, PannierError
 
 from ..client import Client
 from .answer import Answer, Plain, Wrapped, figures, print_answer
@@ -158,8 +158,13 @@ def find_model(client: Client, name: str) -> Model:
     body = {"model": name}
     try:
         shown = client.request("POST", "/api/show", body)
-    except NotFound:
-        pull(client, name, Output())
+    except NotFound as missing:
+        try:
+            pull(client, name, Output())
+        except (NetworkError, NotFound) as error:
+            if missing.hint and missing.hint.startswith("did you mean"):
+                error.hint = missing.hint
+            raise
         shown = client.request("POST", "/api/show", body)
     return Model(name, tuple(shown.get("capabilities", ())))
 
