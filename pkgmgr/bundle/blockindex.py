@@ -32,11 +32,12 @@ from ..errors import InvalidBundle, InvalidDigest, InvalidGGUF
 from ..gguf import read_header
 
 INDEX_TYPE = "application/vnd.dev.pannier.blockindex.v1+json"
-# 32 bytes of hash per MiB; four times as coarse above 8 GiB, so that an index stays below 1 MiB.
+# 32 bytes of hash per MiB; four times as coarse above 8 GiB.
 STEP = 1 << 20
 LARGE_STEP = 4 << 20
 LARGE = 8 << 30
-MAX_INDEX = 64 << 20
+# Enough for 1.5 TB; a parsed index takes some ten times its size in memory.
+MAX_INDEX = 16 << 20
 _MIN_STEP, _MAX_STEP = 64 << 10, 16 << 20
 _MAX_SECTIONS = 1 << 18
 _HASH = 32

@@ -36,7 +36,8 @@ from .tarstream import INDEX_NAME, LAYOUT_NAME, TarStream
 from .volumes import Cursor, Volumes, find
 
 MAX_LAYOUT = 4096
-MAX_INDEX = 16 << 20
+# Some 15,000 names.
+MAX_INDEX = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

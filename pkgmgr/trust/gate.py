@@ -269,16 +269,16 @@ def _record(
         "reasons": list(verdict.reasons),
         "policy": str(policy.digest),
     }
-    with store.lock():
-        verdicts = _verdicts(store)
-        old = verdicts.get(reference.key)
-        if isinstance(old, dict) and {**old, "time": None} == {**entry, "time": None}:
-            return
-        verdicts[reference.key] = entry | {"time": time.time()}
-        try:
+    try:
+        with store.lock():
+            verdicts = _verdicts(store)
+            old = verdicts.get(reference.key)
+            if isinstance(old, dict) and {**old, "time": None} == {**entry, "time": None}:
+                return
+            verdicts[reference.key] = entry | {"time": time.time()}
             replace_file(store.root / _VERDICTS, json.dumps(verdicts, indent=1).encode("utf-8"))
-        except OSError as error:  # a read-only store still loads what is allowed
-            _log.debug("cannot record a verdict: %s", error)
+    except OSError as error:  # a read-only store still loads what is allowed
+        _log.debug("cannot record a verdict: %s", error)
 
 
 def _verdicts(store: Store) -> dict[str, Any]:
