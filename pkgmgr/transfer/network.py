@@ -89,6 +89,7 @@ class AddressGuard:
 def open_session(guard: AddressGuard, tls: Tls) -> requests.Session:
     """A session that dials through `guard`, keeps no cookies and reads no netrc; thread-safe."""
     import requests
+    import urllib3
     from requests.adapters import HTTPAdapter
     from requests.cookies import RequestsCookieJar
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -115,6 +116,9 @@ def open_session(guard: AddressGuard, tls: Tls) -> requests.Session:
     adapter = Adapter(pool_connections=8, pool_maxsize=_POOL_SIZE)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
+    if not tls.verify:
+        # The user asked for it by name; a warning with each request tells nothing more.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     session.verify = str(tls.ca_file) if tls.verify and tls.ca_file else tls.verify
     if tls.client_cert:
         cert = str(tls.client_cert)
