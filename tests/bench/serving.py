@@ -1,0 +1,268 @@
+"""HTTP serving against llama-server of the same revision; prints ratios.
+
+    python tests/bench/serving.py [CASE ...]   # streams prefix conversations overload latecomer
+
+Both servers get the same file, threads, context and parallel sequences; each case runs in a fresh
+server, ours and theirs in turn. All clients are plain sockets in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.peer import tools
+from support.models import smollm2
+
+from pannier.runtime.cores import usable_cores
+
+SLOTS, CONTEXT = 8, 2048
+WORDS = (
+    *("river", "stone", "cloud", "apple", "night", "copper"),
+    *("window", "garden", "letter", "engine", "silver", "winter"),
+)
+
+
+@dataclass
+class Reply:
+    """What one streamed request showed. Times are seconds since its start."""
+
+    times: list[float] = field(default_factory=list)
+    text: str = ""
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    failed: bool = False
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between pieces."""
+        return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
+
+
+Ask = Callable[[str, int], Reply]
+
+
+def text_of(number: int, words: int) -> str:
+    """Some text that no other number has."""
+    return " ".join(WORDS[(number * 7 + at * (number + 3)) % len(WORDS)] for at in range(words))
+
+
+def stream(port: int, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Objects of a streamed reply, NDJSON or SSE."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    with contextlib.closing(connection):
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        if response.status != 200:
+            raise OSError(f"HTTP {response.status}: {response.read()[:200]!r}")
+        for raw in response:
+            line = raw.strip().removeprefix(b"data: ")
+            if line and line != b"[DONE]":
+                yield json.loads(line)
+
+
+def ask_pannier(port: int) -> Ask:
+    def ask(prompt: str, count: int) -> Reply:
+        options = {"num_predict": count, "temperature": 0.8, "seed": 1, "num_ctx": CONTEXT}
+        options["num_parallel"] = SLOTS
+        body = {"model": "bench", "prompt": prompt, "raw": True, "options": options}
+        reply, started = Reply(), time.perf_counter()
+        for piece in stream(port, "/api/generate", body):
+            reply.failed |= "error" in piece
+            if piece.get("response"):
+                reply.times.append(time.perf_counter() - started)
+                reply.text += piece["response"]
+            if piece.get("done"):
+                reply.prompt_tokens = piece.get("prompt_eval_count", 0)
+        return reply
+
+    return ask
+
+
+def ask_llama_server(port: int) -> Ask:
+    def ask(prompt: str, count: int) -> Reply:
+        body = {"prompt": prompt, "n_predict": count, "temperature": 0.8, "seed": 1, "top_k": 40}
+        body |= {"stream": True, "cache_prompt": True, "top_p": 0.9, "min_p": 0.0}
+        reply, started = Reply(), time.perf_counter()
+        for piece in stream(port, "/completion", body):
+            reply.failed |= "error" in piece
+            if piece.get("content"):
+                reply.times.append(time.perf_counter() - started)
+                reply.text += piece["content"]
+            reply.prompt_tokens = piece.get("timings", {}).get("prompt_n", reply.prompt_tokens)
+        return reply
+
+    return ask
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            wait_for(port)
+            yield
+        finally:
+            process.terminate()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(600):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        with contextlib.closing(connection), contextlib.suppress(OSError):
+            connection.request("GET", "/health" if port % 2 else "/")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.1)
+    raise SystemExit("a server does not start")
+
+
+def free_port(*, odd: bool) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            if port % 2 == odd:
+                return port
+
+
+@contextlib.contextmanager
+def pannier(home: str) -> Iterator[Ask]:
+    port = free_port(odd=False)
+    environment = {**os.environ, "PANNIER_HOME": home, "PANNIER_HOST": f"127.0.0.1:{port}"}
+    with running([sys.executable, "-m", "pannier.api.main", "serve"], port, environment):
+        ask = ask_pannier(port)
+        ask("warm", 2)
+        yield ask
+
+
+@contextlib.contextmanager
+def llama_server(cells: int) -> Iterator[Ask]:
+    port, threads = free_port(odd=True), str(usable_cores())
+    command = [str(tools() / "llama-server"), "-m", str(smollm2()), "--port", str(port)]
+    command += ["-c", str(cells), "-np", str(SLOTS), "-t", threads, "-tb", threads]
+    command += ["--kv-unified", "-b", "512", "-ub", "512"]
+    with running(command, port, dict(os.environ)):
+        ask = ask_llama_server(port)
+        ask("warm", 2)
+        yield ask
+
+
+def at_once(ask: Ask, prompts: list[str], count: int) -> tuple[list[Reply], float]:
+    """Ask all at the same time; the replies and how long it took in all."""
+    replies: dict[int, Reply] = {}
+
+    def one(number: int) -> None:
+        try:
+            replies[number] = ask(prompts[number], count)
+        except OSError:
+            replies[number] = Reply(failed=True)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(len(prompts))]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [replies[number] for number in sorted(replies)], time.perf_counter() - started
+
+
+def case_streams(ask: Ask) -> dict[str, float]:
+    """Tokens per second and the p99 gap at 1, 4 and 8 clients."""
+    result = {}
+    for clients in (1, 4, 8):
+        prompts = [text_of(10 * clients + number, 40) for number in range(clients)]
+        replies, wall = at_once(ask, prompts, 64)
+        gaps = sorted(gap for reply in replies for gap in reply.gaps)
+        result[f"{clients} clients: tokens/s"] = sum(len(r.times) for r in replies) / wall
+        result[f"{clients} clients: p99 gap, ms"] = 1e3 * gaps[int(len(gaps) * 0.99)]
+    return result
+
+
+def case_prefix(ask: Ask) -> dict[str, float]:
+    """Eight clients share a cold system prompt of about 600 tokens."""
+    stem = text_of(3, 480)
+    prompts = [f"{stem}\nQuestion {number}: {text_of(number, 5)}?" for number in range(8)]
+    replies, wall = at_once(ask, prompts, 32)
+    first = statistics.median(reply.times[0] for reply in replies)
+    return {"time to first token, s": first, "wall, s": wall}
+
+
+def case_conversations(ask: Ask) -> dict[str, float]:
+    """Eight conversations of six turns, in turn, with cells for four."""
+    started, texts = time.perf_counter(), [text_of(number, 60) for number in range(8)]
+    for turn in range(6):
+        for number in range(8):
+            reply = ask(texts[number], 24)
+            texts[number] += reply.text + " " + text_of(50 * turn + number, 12)
+    return {"wall, s": time.perf_counter() - started}
+
+
+def case_overload(ask: Ask) -> dict[str, float]:
+    """Twice more demand than the cells hold."""
+    prompts = [text_of(number + 1, 700) for number in range(16)]
+    replies, wall = at_once(ask, prompts, 32)
+    return {"failed": float(sum(reply.failed for reply in replies)), "wall, s": wall}
+
+
+def case_latecomer(ask: Ask) -> dict[str, float]:
+    """A prompt of 1,500 tokens arrives among seven streams."""
+    box: list[Reply] = []
+    prompts = [text_of(number, 20) for number in range(7)]
+    late = threading.Timer(4.0, lambda: box.append(ask(text_of(99, 1200), 4)))
+    late.start()
+    replies, _ = at_once(ask, prompts, 160)
+    late.join()
+    gaps = sorted(gap for reply in replies for gap in reply.gaps)
+    return {"largest gap ÷ median gap": gaps[-1] / statistics.median(gaps)}
+
+
+CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], int]] = {
+    "streams": (case_streams, SLOTS * CONTEXT),
+    "prefix": (case_prefix, SLOTS * CONTEXT),
+    "conversations": (case_conversations, SLOTS * CONTEXT),
+    "overload": (case_overload, SLOTS * CONTEXT),
+    "latecomer": (case_latecomer, SLOTS * CONTEXT),
+}
+
+
+def main() -> None:
+    chosen = sys.argv[1:] or list(CASES)
+    print(f"{'case':14} {'what':26} {'pannier':>9} {'llama-srv':>9} {'ratio':>6}")
+    with tempfile.TemporaryDirectory() as home:
+        modelfile = Path(home) / "Modelfile"
+        modelfile.write_text(f"FROM {smollm2()}\n")
+        create = [sys.executable, "-m", "pannier.api.main", "create", "bench", "-f", str(modelfile)]
+        environment = {**os.environ, "PANNIER_HOME": home}
+        subprocess.run(create, env=environment, check=True, stdout=subprocess.DEVNULL)
+        for name in chosen:
+            case, cells = CASES[name]
+            with pannier(home) as ask:
+                mine = case(ask)
+            with llama_server(cells) as ask:
+                other = case(ask)
+            for what, value in mine.items():
+                ratio = value / other[what] if other[what] else float("nan")
+                print(
+                    f"{name:14} {what:26} {value:9.2f} {other[what]:9.2f} {ratio:6.2f}", flush=True
+                )
+
+
+if __name__ == "__main__":
+    main()
