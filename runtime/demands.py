@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pannier.pkgmgr.errors import InvalidOption
+
 from . import constrain
 from .constraint import Constraint
 from .parsers.choice import HERMES, MISTRAL
@@ -32,7 +34,8 @@ def constraint_for(
 
     Args:
         prompt: what is answered.
-        form: `json` for any object, or a JSON schema.
+        form: `json` for any object, a JSON schema, or `{"type": T, "grammar": text}` where T is
+            `regex`, `gbnf` or `lark`.
         tool_choice: `auto`, `none`, `required`, or the name of a tool.
         tools: those that may be called.
         budget: tokens of reasoning at most.
@@ -46,7 +49,7 @@ def constraint_for(
     elif form == "json":
         constraint = constrain.json_object()
     elif isinstance(form, Mapping):
-        constraint = constrain.json_schema(form)
+        constraint = _of_form(form)
     if not constraint.grammar and budget is None:
         return None
     thinking = prompt.output.thinking if prompt.thinks else None
@@ -54,6 +57,17 @@ def constraint_for(
         return constraint if constraint.grammar else None
     is_open = prompt.text.rstrip().endswith(thinking[0])
     return replace(constraint, thinking=thinking, is_open=is_open, budget=budget)
+
+
+def _of_form(form: Mapping[str, Any]) -> Constraint:
+    """A JSON schema; or a grammar, named by a `type` that no schema has."""
+    makers = {"regex": constrain.regex, "gbnf": constrain.gbnf, "lark": constrain.lark}
+    kind, source = form.get("type"), form.get("grammar")
+    if isinstance(kind, str) and kind in makers:
+        if not isinstance(source, str):
+            raise InvalidOption(f"a format of type {kind} has its text in `grammar`")
+        return makers[kind](source)
+    return constrain.json_schema(form)
 
 
 def _forced_call(prompt: ChatPrompt, choice: str, tools: Sequence[Mapping[str, Any]]) -> Constraint:

@@ -33,6 +33,15 @@ def test_a_format_reaches_the_engine_as_a_grammar(
     assert runtime.requests[-1].constraint is None
 
 
+def test_a_format_may_be_another_grammar(client: WebClient, runtime: ScriptedRuntime) -> None:
+    for kind, source in (("regex", "[a-c]+"), ("gbnf", 'root ::= "x"'), ("lark", 'start: "x"')):
+        chat(client, model="tiny", format={"type": kind, "grammar": source})
+        assert runtime.requests[-1].constraint is not None
+    response = chat(client, model="tiny", format={"type": "regex"})
+    assert response.status_code == 400
+    assert "in `grammar`" in response.json["error"]
+
+
 def test_a_schema_that_cannot_be_obeyed_is_a_400(client: WebClient) -> None:
     response = chat(client, model="tiny", format={"$ref": "https://example.com/x"})
     assert response.status_code == 400
