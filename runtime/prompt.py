@@ -122,7 +122,7 @@ class PromptBuilder:
             has_projector=bool(spec.select(Role.PROJECTOR)),
             template=self._abilities(),
             parser=parser,
-            thinks=self._format.thinking is not None,
+            thinks=self._format.thinking is not None or self._format.is_harmony,
         )
 
     @classmethod
