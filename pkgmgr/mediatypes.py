@@ -72,6 +72,7 @@ OMLMD_MODEL = "application/x-mlmodel"
 # image-spec v1.1.1, annotations.md
 TITLE = "org.opencontainers.image.title"
 CREATED = "org.opencontainers.image.created"
+LICENSES = "org.opencontainers.image.licenses"
 REF_NAME = "org.opencontainers.image.ref.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
@@ -87,3 +88,22 @@ ORIGIN = "application/vnd.dev.pannier.origin.v1"
 # Ours: children of an index.
 QUANTIZATION = "dev.pannier.quantization"
 WEIGHTS_SIZE = "dev.pannier.size"
+
+# cosign, specs/SIGNATURE_SPEC.md
+COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
+COSIGN_SIGNATURE = "dev.cosignproject.cosign/signature"
+
+# sigstore, protobuf-specs bundle v0.3; in-toto, Statement v1
+SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+SIGSTORE_CONTENT = "dev.sigstore.bundle.content"
+SIGSTORE_PREDICATE = "dev.sigstore.bundle.predicateType"
+IN_TOTO = "application/vnd.in-toto+json"
+
+# Bills of material: CycloneDX 1.6, SPDX 3.0.1
+CYCLONEDX = "application/vnd.cyclonedx+json"
+SPDX = "application/spdx+json"
+
+# Ours: the blocks of a blob, the blob that an index is about, and a bundle's changed blocks.
+BLOCK_INDEX = "application/vnd.dev.pannier.blockindex.v1+json"
+BLOCK_INDEX_BLOB = "dev.pannier.blob"
+DELTA = "application/vnd.dev.pannier.delta.v1+json"

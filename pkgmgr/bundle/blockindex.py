@@ -31,7 +31,6 @@ from ..digest import Digest
 from ..errors import InvalidBundle, InvalidDigest, InvalidGGUF
 from ..gguf import read_header
 
-INDEX_TYPE = "application/vnd.dev.pannier.blockindex.v1+json"
 # 32 bytes of hash per MiB; four times as coarse above 8 GiB.
 STEP = 1 << 20
 LARGE_STEP = 4 << 20

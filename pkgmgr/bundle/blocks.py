@@ -16,15 +16,15 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import PannierError, TransferError
 from ..manifest import Manifest
+from ..mediatypes import BLOCK_INDEX, BLOCK_INDEX_BLOB
 from ..reference import Reference
 from ..store.store import Store
 from ..transfer.content import Source
 from ..transfer.events import Noticed, OnEvent, ignore
 from ..transfer.registry import RegistryRepository
 from .assemble import LocalFiles, assemble, exactly, similar_files
-from .blockindex import INDEX_TYPE, MAX_INDEX, Block, BlockIndex, build
+from .blockindex import MAX_INDEX, Block, BlockIndex, build
 
-BLOB = "dev.pannier.blob"
 # Smaller blobs are pulled sooner than an index of theirs is read.
 MIN_BLOB = 1 << 20
 # So many unwanted bytes are fetched to save a request: a round trip of 10 ms at 25 MB/s.
@@ -46,11 +46,13 @@ def index_model(store: Store, reference: Reference) -> tuple[BlockIndex, ...]:
     layers, blobs = [], {}
     for index in indexes:
         raw = index.render()
-        layer = Descriptor(INDEX_TYPE, Digest.of(raw), len(raw), {BLOB: str(index.digest)})
+        layer = Descriptor(
+            BLOCK_INDEX, Digest.of(raw), len(raw), {BLOCK_INDEX_BLOB: str(index.digest)}
+        )
         layers.append(layer)
         blobs[layer.digest] = raw
     manifest = attachments.make_referrer(
-        entry.descriptor, artifact_type=INDEX_TYPE, layers=layers, annotations={}
+        entry.descriptor, artifact_type=BLOCK_INDEX, layers=layers, annotations={}
     )
     attachments.add(store, entry.reference, Attachment(manifest), blobs)
     return tuple(indexes)
@@ -63,10 +65,10 @@ def find_index(source: Source, attached: Iterable[Attachment], digest: Digest) -
         TransferError: where the place cannot be asked.
     """
     for attachment in attached:
-        if attachment.kind != INDEX_TYPE:
+        if attachment.kind != BLOCK_INDEX:
             continue
         for layer in attachment.manifest.layers:
-            if layer.annotations.get(BLOB) == str(digest) and layer.size <= MAX_INDEX:
+            if layer.annotations.get(BLOCK_INDEX_BLOB) == str(digest) and layer.size <= MAX_INDEX:
                 index = BlockIndex.parse(attachments.read_small(source, layer))
                 if index.digest == digest:
                     return index
@@ -76,7 +78,7 @@ def find_index(source: Source, attached: Iterable[Attachment], digest: Digest) -
 def stored_index(store: Store, digest: Digest) -> BlockIndex | None:
     """A block index of a blob that hangs on any model of a store."""
     for entry in store.entries():
-        if entry.descriptor.artifact_type != INDEX_TYPE:
+        if entry.descriptor.artifact_type != BLOCK_INDEX:
             continue
         try:
             manifest = store.manifest(entry.descriptor.digest)

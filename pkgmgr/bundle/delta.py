@@ -22,15 +22,15 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import BlobNotFound, InvalidBundle, InvalidDigest
 from ..manifest import Manifest
+from ..mediatypes import BLOCK_INDEX, DELTA
 from ..reference import Reference
 from ..store.store import Store
 from ..transfer.events import OnEvent, ignore
 from .assemble import LocalFiles, assemble, exactly, similar_files
-from .blockindex import INDEX_TYPE, MAX_INDEX, Block, BlockIndex, build
+from .blockindex import MAX_INDEX, Block, BlockIndex, build
 from .plan import Extra, Made, Pack
 from .source import Bundle
 
-DELTA_TYPE = "application/vnd.dev.pannier.delta.v1+json"
 _MAX_CONFIG = 4 << 20
 # A delta that saves less than this share of a blob is not worth the care.
 _WORTH = 0.9
@@ -76,7 +76,7 @@ def listed(bundle: Bundle) -> Deltas:
     """The deltas of a bundle by the digest of the blob that each makes."""
     found = {}
     for item in bundle.items:
-        if item.descriptor.artifact_type != DELTA_TYPE:
+        if item.descriptor.artifact_type != DELTA:
             continue
         manifest = bundle.manifest(item.descriptor.digest)
         if isinstance(manifest, Manifest) and len(manifest.layers) == 2:
@@ -152,22 +152,20 @@ def _extra(
     pack: Pack,
 ) -> Extra:
     described: list[tuple[Descriptor, Made]] = [
-        (Descriptor(DELTA_TYPE, Digest.of(config), len(config)), config),
-        (Descriptor(INDEX_TYPE, Digest.of(index), len(index)), index),
+        (Descriptor(DELTA, Digest.of(config), len(config)), config),
+        (Descriptor(BLOCK_INDEX, Digest.of(index), len(index)), index),
         (_described(pack), pack),
     ]
     document = {
         "schemaVersion": 2,
         "mediaType": mediatypes.OCI_MANIFEST,
-        "artifactType": DELTA_TYPE,
+        "artifactType": DELTA,
         "config": described[0][0].to_json(),
         "layers": [item.to_json() for item, _ in described[1:]],
         "subject": Descriptor(model.media_type, model.digest, model.size).to_json(),
     }
     raw = _compact(document)
-    manifest = Descriptor(
-        mediatypes.OCI_MANIFEST, Digest.of(raw), len(raw), artifact_type=DELTA_TYPE
-    )
+    manifest = Descriptor(mediatypes.OCI_MANIFEST, Digest.of(raw), len(raw), artifact_type=DELTA)
     name = reference.with_tag(None).with_digest(manifest.digest)
     return Extra(name, manifest, ((manifest, raw), *described), layer.digest)
 

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import attachments
+from .. import attachments, mediatypes
 from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import (
@@ -260,7 +260,7 @@ def _name(store: Store, bundle: Bundle, item: Item) -> tuple[Reference, Descript
     assert item.reference is not None
     root = replace(item.descriptor, annotations={})
     for attachment in bundle.attached(root.digest):
-        if attachment.kind != delta.DELTA_TYPE:
+        if attachment.kind != mediatypes.DELTA:
             attachments.finish(store, item.reference, attachment)
     store.tag(root, item.reference)
     return item.reference, root
@@ -268,7 +268,7 @@ def _name(store: Store, bundle: Bundle, item: Item) -> tuple[Reference, Descript
 
 def _attached(bundle: Bundle, item: Item) -> Iterator[Descriptor]:
     for attachment in bundle.attached(item.descriptor.digest):
-        if attachment.kind != delta.DELTA_TYPE:
+        if attachment.kind != mediatypes.DELTA:
             yield attachment.manifest.descriptor
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .. import mediatypes
 from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import BlobNotFound
@@ -76,7 +77,7 @@ def _held(bundle: Bundle, item: Item, deltas: delta.Deltas) -> Held:
     return Held(
         item,
         sum(part.size for part in parts.values()),
-        len([a for a in bundle.attached(item.descriptor.digest) if a.kind != delta.DELTA_TYPE]),
+        len([a for a in bundle.attached(item.descriptor.digest) if a.kind != mediatypes.DELTA]),
         tuple(part for part in away if part.digest not in deltas),
         tuple(part for part in away if part.digest in deltas),
     )

@@ -22,6 +22,7 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import InvalidDigest, InvalidPolicy, NotFound, Untrusted
 from ..manifest import Index, Manifest
+from ..mediatypes import LICENSES
 from ..reference import Reference
 from ..store.files import replace_file
 from ..store.store import Store
@@ -37,7 +38,6 @@ _VERDICTS = "verdicts.json"
 _MAX_VERDICTS = 16 << 20
 _MAX_CONFIG = 4 << 20
 _MAX_KNOWN = 1024
-_LICENSES = "org.opencontainers.image.licenses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def record_lines(record: Record) -> Iterator[str]:
 
 def licenses_of(content: Manifest | Index, source: Source) -> tuple[str, ...]:
     """The SPDX expressions that a model declares in its annotations and its config."""
-    found = [content.annotations[_LICENSES]] if content.annotations.get(_LICENSES) else []
+    found = [content.annotations[LICENSES]] if content.annotations.get(LICENSES) else []
     if isinstance(content, Manifest) and content.config.size <= _MAX_CONFIG:
         try:
             raw = attachments.read_small(source, content.config)

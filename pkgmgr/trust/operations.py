@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .. import attachments
+from .. import attachments, mediatypes
 from ..attachments import Attachment
 from ..descriptor import Descriptor
 from ..digest import Digest
@@ -159,7 +159,7 @@ def attach(
         entry.descriptor,
         artifact_type=media_type,
         layers=[layer],
-        annotations={"org.opencontainers.image.created": timestamp(now)},
+        annotations={mediatypes.CREATED: timestamp(now)},
     )
     attachments.add(store, entry.reference, Attachment(manifest), {layer.digest: content})
     return manifest.descriptor.digest

@@ -14,6 +14,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from .. import mediatypes
 from ..digest import Digest
 
 # Identifiers are made from digests below this name, so that the same model has the same ones.
@@ -28,7 +29,7 @@ class Form(StrEnum):
 
 
 MEDIA_TYPES: Mapping[Form, str] = MappingProxyType(
-    {Form.CYCLONEDX: "application/vnd.cyclonedx+json", Form.SPDX: "application/spdx+json"}
+    {Form.CYCLONEDX: mediatypes.CYCLONEDX, Form.SPDX: mediatypes.SPDX}
 )
 
 

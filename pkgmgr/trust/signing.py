@@ -115,7 +115,7 @@ def _claims(attachment: Attachment, read: Callable[[Descriptor], bytes]) -> list
     for layer in simplesigning.signature_layers(manifest)[:MAX_SIGNATURES]:
         with suppress(SignatureError, NotFound):
             out.append(_simple_claim(read(layer), simplesigning.signature_of(layer)))
-    if attachment.kind == sigstore.BUNDLE_TYPE and len(manifest.layers) == 1:
+    if attachment.kind == mediatypes.SIGSTORE_BUNDLE and len(manifest.layers) == 1:
         with suppress(SignatureError, NotFound):
             out.append(_bundle_claim(read(manifest.layers[0])))
     return out
@@ -180,15 +180,15 @@ def _bundle_form(
     model: Descriptor, key: SigningKey, created: str
 ) -> tuple[Attachment, Mapping[Digest, bytes]]:
     bundle = sigstore.sign(sigstore.statement(model.digest), key)
-    layer = Descriptor(sigstore.BUNDLE_TYPE, Digest.of(bundle), len(bundle))
+    layer = Descriptor(mediatypes.SIGSTORE_BUNDLE, Digest.of(bundle), len(bundle))
     manifest = attachments.make_referrer(
         model,
-        artifact_type=sigstore.BUNDLE_TYPE,
+        artifact_type=mediatypes.SIGSTORE_BUNDLE,
         layers=[layer],
         annotations={
             mediatypes.CREATED: created,
-            sigstore.CONTENT: "dsse-envelope",
-            sigstore.PREDICATE: sigstore.SIGN_PREDICATE,
+            mediatypes.SIGSTORE_CONTENT: "dsse-envelope",
+            mediatypes.SIGSTORE_PREDICATE: sigstore.SIGN_PREDICATE,
         },
     )
     return Attachment(manifest), {layer.digest: bundle}

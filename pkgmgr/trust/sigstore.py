@@ -17,14 +17,11 @@ from typing import Any
 from .. import strictjson
 from ..digest import Digest
 from ..errors import InvalidDigest, SignatureError
+from ..mediatypes import IN_TOTO, SIGSTORE_BUNDLE
 from .keys import PublicKey, SigningKey
 
-BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
-CONTENT = "dev.sigstore.bundle.content"
-PREDICATE = "dev.sigstore.bundle.predicateType"
 MAX_BUNDLE = 4 << 20
 
 
@@ -67,14 +64,14 @@ def statement(
 
 def sign(payload: bytes, key: SigningKey, *, hint: str | None = None) -> bytes:
     """A bundle around an in-toto statement."""
-    signature = key.sign(pae(PAYLOAD_TYPE, payload))
+    signature = key.sign(pae(IN_TOTO, payload))
     return _compact(
         {
-            "mediaType": BUNDLE_TYPE,
+            "mediaType": SIGSTORE_BUNDLE,
             "verificationMaterial": {"publicKey": {"hint": hint or key.public.hint}},
             "dsseEnvelope": {
                 "payload": _b64(payload),
-                "payloadType": PAYLOAD_TYPE,
+                "payloadType": IN_TOTO,
                 "signatures": [{"sig": _b64(signature)}],
             },
         }
@@ -92,7 +89,7 @@ def read_bundle(raw: bytes) -> Envelope:
         kind = document["mediaType"]
         envelope = document["dsseEnvelope"]
         signatures = envelope["signatures"]
-        if kind != BUNDLE_TYPE or len(signatures) != 1:
+        if kind != SIGSTORE_BUNDLE or len(signatures) != 1:
             raise SignatureError(f"not a sigstore bundle v0.3 with one signature: {str(kind)[:60]}")
         return Envelope(
             str(envelope["payloadType"]),
@@ -111,7 +108,7 @@ def read_statement(envelope: Envelope) -> Mapping[str, Any]:
     """
     try:
         document = strictjson.loads(envelope.payload, max_size=MAX_BUNDLE)
-        good = envelope.payload_type == PAYLOAD_TYPE and document["_type"] == STATEMENT_TYPE
+        good = envelope.payload_type == IN_TOTO and document["_type"] == STATEMENT_TYPE
         if not good or not isinstance(document["subject"], list) or not document["subject"]:
             raise SignatureError("a sigstore bundle holds no in-toto statement")
         if not isinstance(document["predicateType"], str):

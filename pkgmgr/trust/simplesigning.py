@@ -17,11 +17,9 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import InvalidDigest, SignatureError
 from ..manifest import Manifest
-from ..mediatypes import OCI_CONFIG, OCI_MANIFEST
+from ..mediatypes import COSIGN_PAYLOAD, COSIGN_SIGNATURE, OCI_CONFIG, OCI_MANIFEST
 from .keys import SigningKey
 
-LAYER_TYPE = "application/vnd.dev.cosign.simplesigning.v1+json"
-SIGNATURE = "dev.cosignproject.cosign/signature"
 MAX_PAYLOAD = 64 << 10
 _TYPE = "cosign container image signature"
 _MAX_SIGNATURE = 4096
@@ -75,7 +73,7 @@ def read_payload(raw: bytes) -> Claim:
 def layer(raw: bytes, key: SigningKey) -> Descriptor:
     """The layer that holds a payload and, in its annotation, the signature over it."""
     signature = base64.b64encode(key.sign(raw)).decode("ascii")
-    return Descriptor(LAYER_TYPE, Digest.of(raw), len(raw), {SIGNATURE: signature})
+    return Descriptor(COSIGN_PAYLOAD, Digest.of(raw), len(raw), {COSIGN_SIGNATURE: signature})
 
 
 def signature_of(descriptor: Descriptor) -> bytes:
@@ -84,7 +82,7 @@ def signature_of(descriptor: Descriptor) -> bytes:
     Raises:
         SignatureError: where there is none.
     """
-    text = descriptor.annotations.get(SIGNATURE, "")
+    text = descriptor.annotations.get(COSIGN_SIGNATURE, "")
     if not text or len(text) > _MAX_SIGNATURE:
         raise SignatureError("a signature layer holds no signature")
     try:
@@ -95,7 +93,7 @@ def signature_of(descriptor: Descriptor) -> bytes:
 
 def signature_layers(manifest: Manifest) -> tuple[Descriptor, ...]:
     """The layers that are simple-signing payloads, in order."""
-    return tuple(item for item in manifest.layers if item.media_type == LAYER_TYPE)
+    return tuple(item for item in manifest.layers if item.media_type == COSIGN_PAYLOAD)
 
 
 def image(layers: tuple[Descriptor, ...]) -> tuple[bytes, bytes]:

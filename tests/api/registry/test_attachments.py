@@ -11,8 +11,8 @@ from support.node import Client, serving
 
 from pannier.pkgmgr import attachments, operations
 from pannier.pkgmgr.bundle import blocks
-from pannier.pkgmgr.bundle.blockindex import INDEX_TYPE
 from pannier.pkgmgr.errors import Untrusted
+from pannier.pkgmgr.mediatypes import BLOCK_INDEX
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
@@ -50,7 +50,7 @@ def test_signatures_and_indexes_go_through_a_node(
     digest = target.find(name).descriptor.digest
     kinds = [item.kind for item in attachments.in_store(target, digest)]
     assert len(kinds) == 3
-    assert INDEX_TYPE in kinds
+    assert BLOCK_INDEX in kinds
     assert node.ask("GET", f"/v2/team/m/referrers/{digest}").json["manifests"]
 
 

@@ -22,6 +22,7 @@ from pannier.pkgmgr.bundle.plan import plan
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import DigestMismatch, InvalidBundle, PannierError
+from pannier.pkgmgr.mediatypes import BLOCK_INDEX, BLOCK_INDEX_BLOB
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
@@ -250,7 +251,7 @@ def test_a_pull_fetches_only_the_blocks_that_no_local_model_has(tmp_path: Path) 
     assert watch.resumed > 2_900_000
     assert watch.fetched < 5_000
     kinds = [a.kind for a in attachments.in_store(target, target.find(name).descriptor.digest)]
-    assert kinds == [blockindex.INDEX_TYPE]
+    assert kinds == [BLOCK_INDEX]
 
 
 @pytest.mark.registry
@@ -275,10 +276,10 @@ def hang_wrong_index(
     """An index that claims to be about `digest` but describes other bytes of the same size."""
     honest = index_of(tmp_path, other)
     lie = BlockIndex(digest, honest.step, honest.sections, honest.blocks).render()
-    layer = Descriptor(blockindex.INDEX_TYPE, Digest.of(lie), len(lie), {blocks.BLOB: str(digest)})
+    layer = Descriptor(BLOCK_INDEX, Digest.of(lie), len(lie), {BLOCK_INDEX_BLOB: str(digest)})
     manifest = attachments.make_referrer(
         store.find(name).descriptor,
-        artifact_type=blockindex.INDEX_TYPE,
+        artifact_type=BLOCK_INDEX,
         layers=[layer],
         annotations={},
     )

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import InvalidKey, PannierError, SignatureError
 from pannier.pkgmgr.manifest import parse_manifest
+from pannier.pkgmgr.mediatypes import IN_TOTO
 from pannier.pkgmgr.trust import modelsigning, secretbox, sigstore, simplesigning
 from pannier.pkgmgr.trust.keys import PublicKey, SigningKey
 
@@ -53,7 +54,7 @@ def test_statement_and_pae_are_byte_for_byte_cosigns() -> None:
     statement = sigstore.statement(SUBJECT)
     assert len(statement) == 213
     assert sha256(statement) == "9b84e3548964221a6648b03f3831a3a7df757f02d0120664e9d0affc72c2994e"
-    encoded = sigstore.pae(sigstore.PAYLOAD_TYPE, statement)
+    encoded = sigstore.pae(IN_TOTO, statement)
     assert sha256(encoded) == "0222210f489656acd13ef91473aa1b8594cacdfe8cc8d0996c51f4af0ef212de"
 
 
@@ -182,7 +183,7 @@ def test_any_bytes_are_refused_as_payload_bundle_and_statement(raw: bytes) -> No
     for read in (
         simplesigning.read_payload,
         sigstore.read_bundle,
-        lambda data: sigstore.read_statement(sigstore.Envelope(sigstore.PAYLOAD_TYPE, data, b"")),
+        lambda data: sigstore.read_statement(sigstore.Envelope(IN_TOTO, data, b"")),
     ):
         with pytest.raises(PannierError):
             read(raw)
