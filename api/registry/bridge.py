@@ -158,7 +158,8 @@ class Bridge:
             return
         if self._cache is None or not self._cache.fits(descriptor.size):
             raise BlobNotFound(str(descriptor.digest))
-        self._fills.start(name, descriptor).wait()
+        if (fill := self._fills.start(name, descriptor)) is not None:
+            fill.wait()
 
     def put(
         self, name: str, content: Manifest | Index, *, digest: Digest, tags: tuple[str, ...]

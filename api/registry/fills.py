@@ -99,12 +99,14 @@ class Fills:
         self._running: dict[Digest, Fill] = {}
         self._lock = threading.Lock()
 
-    def start(self, name: str, descriptor: Descriptor) -> Fill:
-        """The fill of a blob, begun if it is not running."""
+    def start(self, name: str, descriptor: Descriptor) -> Fill | None:
+        """The fill of a blob, begun if it is not running; None where the blob is here by now."""
         with self._lock:
             fill = self._running.get(descriptor.digest)
             if fill is None:
                 digest = descriptor.digest
+                if self.path_of(digest).exists():
+                    return None
                 session = self._uploads.start(name, algorithm=digest.algorithm)
                 fill = self._running[digest] = Fill(name, descriptor, session)
                 threading.Thread(
@@ -177,6 +179,9 @@ class FollowedBlob:
     def body(self, span: Span) -> Body:
         """The bytes of a span as soon as they are here."""
         fill = self._fills.start(self._name, self._descriptor)
+        stored = self._fills.path_of(self._descriptor.digest)
+        if fill is None:
+            return StoredBlob(stored).body(span)
         if span.start > fill.session.offset + AHEAD_BYTES:
             return PassedBlob(self._fills.upstream, self._name, self._descriptor).body(span)
         try:
@@ -184,7 +189,7 @@ class FollowedBlob:
             file = fill.session.path.open("rb")
         except FileNotFoundError:
             fill.wait()
-            return StoredBlob(self._fills.path_of(self._descriptor.digest)).body(span)
+            return StoredBlob(stored).body(span)
         return _follow(fill, span, file)
 
 

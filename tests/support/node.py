@@ -52,6 +52,7 @@ class Client:
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
         self.headers: dict[str, str] = {}
+        self.seen: list[str] = []
 
     @property
     def netloc(self) -> str:
@@ -113,11 +114,16 @@ class Client:
 def serving(
     store: Store, options: Options | None = None, *, refused_type: str | None = None
 ) -> Iterator[Client]:
-    """A node that is a registry and nothing else; it answers 415 to manifests of `refused_type`."""
+    """A node that is a registry and nothing else; it answers 415 to manifests of `refused_type`.
+
+    The client's `seen` has every request that came, with its range.
+    """
     app = flask.Flask("registry")
+    seen: list[str] = []
 
     @app.before_request
-    def refuse() -> flask.Response | None:
+    def note() -> flask.Response | None:
+        seen.append(f"{flask.request.method} {flask.request.path} {flask.request.range}")
         is_refused = flask.request.method == "PUT" and flask.request.mimetype == refused_type
         return flask.Response(status=415) if is_refused and refused_type else None
 
@@ -125,7 +131,9 @@ def serving(
         app.register_blueprint(blueprint_of(surface))
         with running(app) as server:
             host, port = server.bind_addr
-            yield Client((host, port))
+            client = Client((host, port))
+            client.seen = seen
+            yield client
 
 
 @contextmanager

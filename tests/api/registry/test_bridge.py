@@ -143,6 +143,7 @@ def test_many_readers_of_a_new_blob_cost_one_fetch(tmp_path: Path, upstream: Cli
             thread.join()
         assert got == [True] * 16
         assert client.ask("GET", url).body == WEIGHTS
+    assert sum(line.startswith(f"GET {url}") for line in upstream.seen) == 1
 
 
 def test_damaged_content_never_arrives_whole(tmp_path: Path) -> None:

@@ -1,21 +1,25 @@
 """Other programs that read from a node: another pannier, and docker-registry as its mirror."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
+from support.artifacts import make_artifact
 from support.gguf import tiny_llama
 from support.node import Client, bridging, serving
 from support.registry import docker_registry
 
 from pannier.pkgmgr import operations
 from pannier.pkgmgr.access import PULL, PUSH, Keyring
+from pannier.pkgmgr.errors import Cancelled
 from pannier.pkgmgr.modelfile.build import create
 from pannier.pkgmgr.modelfile.syntax import parse
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 from pannier.pkgmgr.transfer.credentials import Credential
+from pannier.pkgmgr.transfer.events import Advanced, Event, Started
 from pannier.pkgmgr.transfer.open import open_keychain
 
 
@@ -79,6 +83,32 @@ def test_a_chain_of_bridges(client: Client, store: Store, made: Reference, tmp_p
         name = Reference.parse(f"{far.netloc}/team/tiny:1")
         operations.pull(other, name, settings=settings_of(tmp_path / "other"))
         assert operations.read_model(other, name).spec.params["temperature"] == 0.5
+
+
+def test_a_large_model_comes_in_parallel_and_goes_on_after_a_break(
+    client: Client, store: Store, tmp_path: Path
+) -> None:
+    artifact = make_artifact(os.urandom(1 << 20) * 64)
+    artifact.push_to(store, "team/large:1")
+    home = tmp_path / "other"
+    other, settings = Store.open(home), settings_of(home)
+    name = Reference.parse(f"{client.netloc}/team/large:1")
+    resumed, count = [], [0]
+
+    def stop_half_way(event: Event) -> None:
+        count[0] += event.count if isinstance(event, Advanced) else 0
+        if count[0] > 32 << 20:
+            raise Cancelled
+
+    def note(event: Event) -> None:
+        if isinstance(event, Started):
+            resumed.append(event.resumed)
+
+    with pytest.raises(Cancelled):
+        operations.pull(other, name, settings=settings, on_event=stop_half_way)
+    operations.pull(other, name, settings=settings, on_event=note)
+    assert max(resumed) > 8 << 20
+    assert len({line for line in client.seen if "bytes=" in line}) > 2
 
 
 @pytest.mark.registry
