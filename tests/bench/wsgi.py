@@ -38,7 +38,7 @@ COLUMNS = (
     "… beside 300 half headers",
     "… beside 100 stalled readers",
 )
-seen = {"bytes": 0, "gone": "-"}
+seen: dict[str, Any] = {"bytes": 0, "gone": "-"}
 
 
 def app(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
