@@ -103,7 +103,7 @@ class Settings:
         said = cls(home, environ)
         try:
             said = replace(said, **_parse(read_toml(path)))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, InvalidOption) as error:
             raise InvalidOption(f"{path}: {error}") from error
         shared = load_registries_conf(environ)
         registries = dict(shared.registries)
@@ -181,8 +181,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file, empty where there is none.
 
     Raises:
-        InvalidOption: where it is too long or cannot be read.
-        ValueError: where it is not TOML.
+        ValueError: where it is not TOML, too long, or cannot be read.
     """
     import tomllib
 
@@ -191,9 +190,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InvalidOption(f"cannot read {path}: {error.strerror}") from error
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
     if len(raw) > _MAX_FILE:
-        raise InvalidOption(f"{path} is too long")
+        raise ValueError("it is too long")
     return tomllib.loads(raw.decode())
 
 
