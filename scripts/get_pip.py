@@ -1,8 +1,8 @@
 """Install pip into this Python's environment from the package index, without ensurepip.
 
 Debian and Ubuntu split ensurepip off into python3-venv, which a fresh machine lacks. The index is
-the one that pip itself would use: PIP_INDEX_URL, else pip's configuration files, else PyPI. The
-wheel is checked against the hash in the index (PEP 503) and then run from its own zip (PEP 427).
+the one that pip is set up to use: PIP_INDEX_URL, else pip's configuration files. The wheel is
+checked against the hash in the index (PEP 503) and then run from its own zip (PEP 427).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-PYPI = "https://pypi.org/simple"
 TIMEOUT_S = 60
 _WHEEL = re.compile(r"pip-([0-9]+(?:\.[0-9]+)*)-py3-none-any\.whl")
 
@@ -40,7 +39,7 @@ class _Links(html.parser.HTMLParser):
 
 
 def index_url() -> str:
-    """Where pip would look for packages."""
+    """Where pip is told to look for packages; ends the program where nobody told it."""
     config = configparser.ConfigParser(interpolation=None)
     home = Path.home()
     config.read(
@@ -51,8 +50,14 @@ def index_url() -> str:
             os.environ.get("PIP_CONFIG_FILE", "/nonexistent"),
         ]
     )
-    configured = config.get("global", "index-url", fallback=PYPI)
-    return os.environ.get("PIP_INDEX_URL", configured).rstrip("/")
+    configured = config.get("global", "index-url", fallback="")
+    url = os.environ.get("PIP_INDEX_URL", configured).rstrip("/")
+    if not url:
+        raise SystemExit(
+            "error: this Python has neither pip nor ensurepip, and no package index is set up\n"
+            "hint: install python3-venv, or set PIP_INDEX_URL"
+        )
+    return url
 
 
 def fetch(url: str) -> bytes:
