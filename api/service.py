@@ -40,6 +40,7 @@ class Call:
         truncate: whether a prompt that is too long loses its middle; False makes it an error.
         shift: whether a full context makes room and goes on, instead of ending the answer.
         think: whether and how much to think.
+        thinking_budget: tokens of reasoning after which the model has to answer.
         logprobs: None for none; else how many likely tokens to name beside each drawn one.
         logit_bias: token id → value added to its logit.
         format: what the answer must be: "json" for any object, a JSON schema, None for any text.
@@ -52,6 +53,7 @@ class Call:
     truncate: bool = True
     shift: bool = True
     think: Think = None
+    thinking_budget: int | None = None
     logprobs: int | None = None
     logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
     format: str | Mapping[str, Any] | None = None
@@ -263,7 +265,11 @@ class Service:
     ) -> Answer:
         began_ns = time.monotonic_ns()
         constraint = constraint_for(
-            prompt, form=call.format, tool_choice=call.tool_choice, tools=tools
+            prompt,
+            form=call.format,
+            tool_choice=call.tool_choice,
+            tools=tools,
+            budget=call.thinking_budget,
         )
         options = split_options(model.spec.params, call.options)
         request = GenerationRequest(

@@ -6,7 +6,8 @@ not how they came in and not how tokens are made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -23,11 +24,13 @@ from .template.abilities import capabilities
 from .template.choice import Engine, Preference, choose, go_abilities, jinja_abilities
 from .template.collate import mark_images
 from .template.fim import GapMarks
-from .template.jinjachat import jinja_names, shielded
+from .template.jinjachat import client_texts, jinja_names, shielded
 from .template.ollama import OllamaTemplate
 from .template.pool import RenderPool, shared_pool
 from .template.shield import ControlTokens, Shield
 from .trimming import Fit, Trimmed, trim
+
+_LOG = logging.getLogger(__name__)
 
 
 class ModelHeader(Protocol):
@@ -115,6 +118,8 @@ class PromptBuilder:
         self.choice = choose(self._go, self._jinja, renderer=renderer, preference=preference)
         if self._broken and self._go is None and self._jinja:
             self.choice = replace(self.choice, warning=self._broken.message)
+        if self.choice.warning:
+            _LOG.warning("%s", self.choice.warning)
         self._format = self._output_format(parser)
         self.capabilities: tuple[str, ...] = capabilities(
             metadata,
@@ -254,7 +259,7 @@ class PromptBuilder:
         turns, images = mark_images(turns)
         thinks = "thinking" in self.capabilities and think is not False
         think = True if think is None and thinks else think
-        shield = Shield(self._control, (self.source, *_texts(turns, tools)))
+        shield = Shield(self._control, (self.source, *client_texts(turns, tools)))
         if self._forgets_thoughts:
             turns = _without_old_thoughts(turns, self._format)
         turns = [shielded(turn, shield) for turn in turns]
@@ -354,28 +359,6 @@ def _without_old_thoughts(turns: Sequence[Message], output: OutputFormat) -> lis
             turn = replace(turn, content="".join(output.content for output in outputs))
         result.append(turn)
     return result
-
-
-def _texts(turns: Iterable[Message], tools: Sequence[Mapping[str, Any]]) -> Iterable[str]:
-    """All client texts that a template can print."""
-    for turn in turns:
-        yield from (turn.role, turn.content, turn.thinking, turn.tool_name, turn.tool_call_id)
-        for call in turn.tool_calls:
-            yield from (call.id, call.name)
-            yield from _strings(call.arguments)
-    yield from _strings(tools)
-
-
-def _strings(value: Any) -> Iterable[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield str(key)
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
 
 
 def _special_tokens(metadata: Mapping[str, Any]) -> dict[str, str]:

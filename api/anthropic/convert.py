@@ -75,6 +75,7 @@ def call_of(body: schema.MessagesRequest, *, thinks: bool) -> Call:
         model=body.model,
         options={name: value for name, value in wanted.items() if value is not None},
         think=think_of(body) if thinks else None,
+        thinking_budget=body.thinking.budget_tokens if thinks and body.thinking else None,
         tool_choice=_tool_choice(body),
         format=form.get("schema") if form else None,
     )

@@ -56,9 +56,10 @@ class ToolChoice(Wire):
 
 
 class Thinking(Wire):
-    """Whether to think."""
+    """Whether to think, and for how many tokens at most."""
 
     type: Literal["enabled", "disabled", "adaptive"] = "enabled"
+    budget_tokens: int | None = Field(default=None, ge=1)
 
 
 class OutputConfig(Wire):

@@ -119,6 +119,7 @@ def call_of(body: ChatRequest | GenerateRequest) -> Call:
         shift=body.shift,
         logprobs=body.top_logprobs if body.logprobs else None,
         think=think_of(body.think),
+        thinking_budget=body.thinking_budget,
         format=format_of(body.format),
     )
 

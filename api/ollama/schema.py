@@ -32,6 +32,7 @@ class _Inference(Wire):
     keep_alive: KeepAlive = None
     options: dict[str, Any] = Field(default_factory=dict)
     think: bool | str | None = None
+    thinking_budget: int | None = Field(default=None, ge=1)
     truncate: bool = True
     shift: bool = True
     logprobs: bool = False

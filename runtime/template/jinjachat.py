@@ -6,7 +6,7 @@ absent, since templates ask whether it is defined.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..messages import Message, Think, ToolCall
@@ -81,3 +81,25 @@ def shielded(message: Message, shield: Shield) -> Message:
         tool_name=shield.protect(message.tool_name),
         tool_call_id=shield.protect(message.tool_call_id),
     )
+
+
+def client_texts(turns: Iterable[Message], tools: Sequence[Mapping[str, Any]]) -> Iterable[str]:
+    """All client texts that a template can print."""
+    for turn in turns:
+        yield from (turn.role, turn.content, turn.thinking, turn.tool_name, turn.tool_call_id)
+        for call in turn.tool_calls:
+            yield from (call.id, call.name)
+            yield from _strings(call.arguments)
+    yield from _strings(tools)
+
+
+def _strings(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield str(key)
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)

@@ -8,6 +8,7 @@ from support.scripted import ScriptedRuntime, words
 from support.web import WebClient
 
 from pannier.pkgmgr.store.store import Store
+from pannier.runtime.constraint import Constraint
 
 from .test_thinking_and_tools import HELLO, TOOL, thinker
 
@@ -57,6 +58,18 @@ def test_the_grammar_begins_after_the_reasoning(
     assert constraint.thinking == ("<think>", "</think>")
     chat(client, model=thinker, format="json", think=False)
     assert (runtime.requests[-1].constraint or constraint).thinking is None
+
+
+def test_a_budget_ends_the_reasoning(
+    client: WebClient, runtime: ScriptedRuntime, thinker: str
+) -> None:
+    chat(client, model=thinker, thinking_budget=50)
+    assert (runtime.requests[-1].constraint or Constraint()).budget == 50
+    body = {"model": thinker, "messages": HELLO, "max_tokens": 100}
+    thinking = {"type": "enabled", "budget_tokens": 40}
+    client.post("/v1/messages", json={**body, "thinking": thinking})
+    assert (runtime.requests[-1].constraint or Constraint()).budget == 40
+    assert chat(client, model=thinker, thinking_budget=0).status_code == 400
 
 
 def test_a_required_tool_is_called(
