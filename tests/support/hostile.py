@@ -1015,3 +1015,12 @@ def names_for_the_terminal() -> Hook:
 @behaviour("H", Denied, act="search")
 def catalogue_denied() -> Hook:
     return lambda handler: handler.answer(403, error_body("DENIED"))
+
+
+def table() -> str:
+    """The table of docs/transfer.md."""
+    lines = ["| | what the registry does | what comes of it |", "|---|---|---|"]
+    for case in sorted(BEHAVIOURS, key=lambda case: case.kind):
+        ends = f"`{case.outcome.__name__}`" if case.outcome else "works, verified"
+        lines.append(f"| {case.kind} | {case.act}: {case.name} | {ends} |")
+    return "\n".join(lines)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.falseregistry import Server, scripted
-from support.hostile import BEHAVIOURS, DEMO, Behaviour
+from support.hostile import BEHAVIOURS, DEMO, Behaviour, table
 from support.transfers import open_quick, pull
 
 from pannier.pkgmgr.cli.exits import exit_code
@@ -82,3 +82,8 @@ def check_store(case: Behaviour, store: Store, *, well: bool) -> None:
 def test_there_are_enough_behaviours() -> None:
     assert len(BEHAVIOURS) >= 100
     assert len({case.name for case in BEHAVIOURS}) == len(BEHAVIOURS)
+
+
+def test_the_documentation_holds_this_table() -> None:
+    page = Path(__file__).parents[3] / "docs" / "transfer.md"
+    assert table() in page.read_text()
