@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -155,3 +156,31 @@ def test_the_demo_runs_and_leaves_nothing_behind(flags: list[str], tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Paris") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_the_demo_stops_its_servers_after_ctrl_c(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", ROOT / "scripts" / "demo.py", "--built-in"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    ports = []
+    for line in process.stdout:
+        ports += re.findall(r"127\.0\.0\.1:(\d+)", line)
+        if "A question" in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; everything is stopped" in err
+    assert list(tmp_path.iterdir()) == []
+    assert ports
+    for port in ports:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", int(port))) != 0
