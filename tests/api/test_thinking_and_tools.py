@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.gguf import tiny_llama
-from support.scriptedruntime import ScriptedRuntime, words
+from support.scripted import ScriptedRuntime, words
 from support.web import WebClient
 
 from pannier.pkgmgr.store.store import Store
