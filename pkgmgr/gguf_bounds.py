@@ -7,6 +7,7 @@ hold: a block count of 0 or above 512, more experts used than there are, an unkn
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Sequence
@@ -96,6 +97,9 @@ def _hyperparameters(header: Header) -> str | None:
             return reason
     if _scalar(header.own("expert_used_count")) > _scalar(header.own("expert_count")):
         return "more experts are used than there are"
+    reason = _floats(header)
+    if reason:
+        return reason
     scaling = header.own("rope.scaling.type")
     if scaling is not None and scaling not in ROPE_SCALINGS:
         return f"its rope scaling type is {str(scaling)[:40]!r}"
@@ -110,6 +114,16 @@ def _in_range(header: Header, key: str, low: int, high: int) -> str | None:
         return f"{header.architecture}.{key} is not a whole number"
     if not low <= value <= high:
         return f"{header.architecture}.{key} is {value}, not from {low} to {high}"
+    return None
+
+
+def _floats(header: Header) -> str | None:
+    """Every number of an architecture is finite; llama.cpp asserts that epsilons are not negative."""
+    for key, value in header.metadata.items():
+        if not isinstance(value, float) or not key.startswith(header.architecture + "."):
+            continue
+        if not math.isfinite(value) or (value < 0 and key.endswith("epsilon")):
+            return f"{key} is {value}"
     return None
 
 

@@ -182,6 +182,11 @@ def hostile() -> dict[str, bytes]:
         "zero heads": minimal(("llama.attention.head_count", U32, 0)),
         "heads that do not divide": minimal(("llama.attention.head_count", U32, 5)),
         "kv heads that do not divide": minimal(("llama.attention.head_count_kv", U32, 3)),
+        "negative epsilon": minimal(("llama.attention.layer_norm_rms_epsilon", F32, -1.0)),
+        "epsilon that is no number": minimal(
+            ("llama.attention.layer_norm_rms_epsilon", F32, float("nan"))
+        ),
+        "endless rope base": minimal(("llama.rope.freq_base", F32, float("inf"))),
         "huge context": minimal(("llama.context_length", U32, 1 << 30)),
         "template over the limit": minimal(("tokenizer.chat_template", STRING, "x" * (1 << 19))),
         "scores shorter than tokens": minimal(
