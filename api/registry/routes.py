@@ -43,6 +43,9 @@ class _Rest(BaseConverter):
 _METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"]
 _WRITING = frozenset({"POST", "PATCH", "PUT", "DELETE"})
 
+# The token endpoint reads a form; every other body is read piece by piece.
+_MAX_FORM = 64 << 10
+
 # A handler gets the surface, the repository and the last part of the path.
 Handler = Callable[[Surface, str, str], Response]
 
@@ -105,7 +108,7 @@ def blueprint_of(surface: Surface) -> Blueprint:
     blueprint.record_once(lambda state: state.app.url_map.converters.update(rest=_Rest))
 
     def answer(path: str = "") -> Response:
-        request.max_content_length = None
+        request.max_content_length = _MAX_FORM if path == "token" else None
         try:
             response = _dispatch(surface, path)
         except Problem as problem:

@@ -16,8 +16,8 @@ import re
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +39,10 @@ LIFETIME_S = 24 * 3600.0
 _SWEEP_S = 60.0
 # One read from the socket: few system calls, and no more than this is lost with a connection.
 _READ_SIZE = 256 << 10
+# Beyond this many uploads at once, each hashes what it reads itself instead of handing it to a
+# thread of its own, whose queue may hold 8 MiB: `BackgroundHash` does so for reads of this size.
+_MAX_THREADED = 8
+_INLINE_READ_SIZE = 128 << 10
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -100,6 +104,7 @@ class Uploads:
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
         self._swept = float("-inf")
+        self._active = 0
 
     def start(self, repository: str, *, algorithm: str = "sha256") -> Session:
         """Open a session.
@@ -143,12 +148,11 @@ class Uploads:
             fd = os.open(session.path, os.O_RDWR | os.O_CLOEXEC)
         try:
             try_flock(fd)
-            turn = _begin_turn(session)
-            with turn:
+            with self._reading() as size, _begin_turn(session) as turn:
                 with disk_errors(session.path):
                     os.ftruncate(fd, session.offset)
                     os.lseek(fd, session.offset, os.SEEK_SET)
-                while data := body.read(_READ_SIZE):
+                while data := body.read(size):
                     self._admit(session, len(data))
                     self._write(session, turn, fd, data)
         finally:
@@ -189,6 +193,18 @@ class Uploads:
         """Bytes in all open sessions of this process."""
         with self._lock:
             return sum(session.offset for session in self._sessions.values())
+
+    @contextmanager
+    def _reading(self) -> Iterator[int]:
+        """One upload more at work; how much it may read at once."""
+        with self._lock:
+            self._active += 1
+            size = _READ_SIZE if self._active <= _MAX_THREADED else _INLINE_READ_SIZE
+        try:
+            yield size
+        finally:
+            with self._lock:
+                self._active -= 1
 
     def _write(self, session: Session, turn: BackgroundHash, fd: int, data: bytes) -> None:
         with session.lock:

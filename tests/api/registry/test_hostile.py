@@ -294,3 +294,17 @@ def test_a_node_with_damaged_blobs_says_so(store: Store) -> None:
     with serving(store) as client:
         assert client.ask("GET", "/v2/a/b/manifests/1").status in (400, 500)
         assert client.ask("GET", "/v2/_catalog").status == 200
+
+
+def test_many_pushers_at_once(client: Client) -> None:
+    blobs = [bytes([number]) * 700_000 for number in range(14)]
+    pushed: list[str] = []
+    threads = [
+        threading.Thread(target=lambda data=data: pushed.append(client.push_blob("a/b", data)))
+        for data in blobs
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(pushed) == sorted(map(digest_of, blobs))
