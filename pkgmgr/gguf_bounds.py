@@ -118,7 +118,7 @@ def _in_range(header: Header, key: str, low: int, high: int) -> str | None:
 
 
 def _floats(header: Header) -> str | None:
-    """Every number of an architecture is finite; llama.cpp asserts that epsilons are not negative."""
+    """Every number of an architecture is finite; llama.cpp asserts that no epsilon is negative."""
     for key, value in header.metadata.items():
         if not isinstance(value, float) or not key.startswith(header.architecture + "."):
             continue
