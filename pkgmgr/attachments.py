@@ -36,6 +36,8 @@ from .transfer.content import Source, Target
 EMPTY = b"{}"
 # More than anybody hangs on one model; the rest of a hostile list is not looked at.
 MAX_ATTACHMENTS = 256
+# Larger ones are left where they are: what hangs on a model is a document and no weights.
+MAX_ATTACHMENT_SIZE = 64 << 20
 _SUFFIXES = (".sig", ".att", ".sbom")
 _TAG = re.compile(r"sha(256|512)-[0-9a-f]{64,128}(\.sig|\.att|\.sbom)?")
 
@@ -95,7 +97,7 @@ def in_store(store: Store, digest: Digest) -> tuple[Attachment, ...]:
 
 
 def in_source(source: Source, model: Reference, digest: Digest) -> tuple[Attachment, ...]:
-    """What hangs on a manifest in a registry.
+    """What hangs on a manifest in a registry, up to a number and a size of each.
 
     Raises:
         TransferError: where it cannot be asked.
@@ -114,7 +116,8 @@ def in_source(source: Source, model: Reference, digest: Digest) -> tuple[Attachm
             continue
         if isinstance(content, Manifest):
             found[content.descriptor.digest] = Attachment(content, tag)
-    return tuple(sorted(found.values(), key=_order))
+    small = (item for item in found.values() if item.manifest.size <= MAX_ATTACHMENT_SIZE)
+    return tuple(sorted(small, key=_order))
 
 
 def make_referrer(

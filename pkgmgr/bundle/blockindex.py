@@ -167,14 +167,6 @@ def sections_of(path: Path) -> Sections:
     return Sections(size, tuple(starts))
 
 
-def changed(old: BlockIndex, new: BlockIndex) -> tuple[str, ...]:
-    """The names of the sections of `new` that `old` does not hold with the same content."""
-    known = {name: tuple(hashes) for name, hashes in _by_section(old)}
-    if old.step != new.step:
-        return tuple(name for name, _ in new.sections.starts)
-    return tuple(name for name, hashes in _by_section(new) if known.get(name) != tuple(hashes))
-
-
 def merge(blocks: Iterable[Block], *, gap: int, limit: int) -> Iterator[list[Block]]:
     """Runs of blocks that are worth one request each.
 
@@ -193,13 +185,6 @@ def merge(blocks: Iterable[Block], *, gap: int, limit: int) -> Iterator[list[Blo
         run.append(block)
     if run:
         yield run
-
-
-def _by_section(index: BlockIndex) -> Iterator[tuple[str, list[bytes]]]:
-    hashes: dict[str, list[bytes]] = {}
-    for block in index.blocks:
-        hashes.setdefault(block.section, []).append(block.hash)
-    yield from hashes.items()
 
 
 def _sections(size: Any, items: Any) -> Sections:

@@ -310,10 +310,10 @@ def _ask(prompt: str) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    from ..trust.operations import MAX_ATTACHED
+    from ..attachments import MAX_ATTACHMENT_SIZE
 
     try:
         with path.open("rb") as file:
-            return file.read(MAX_ATTACHED + 1)
+            return file.read(MAX_ATTACHMENT_SIZE + 1)
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error

@@ -20,9 +20,6 @@ from . import gate, modelsigning, sbom, signing, sigstore
 from .keys import MAX_KEY_FILE, Passphrase, PublicKey, SigningKey
 from .policy import Verdict
 
-# An attestation or bill of material is held in memory once; weights are no attachments.
-MAX_ATTACHED = 64 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class KeyFiles:
@@ -151,8 +148,10 @@ def attach(
         ModelNotFound: where the store has no such model.
         InvalidOption: where the document is too large.
     """
-    if len(content) > MAX_ATTACHED:
-        raise InvalidOption(f"an attachment of {len(content)} bytes is over {MAX_ATTACHED}")
+    if len(content) > attachments.MAX_ATTACHMENT_SIZE:
+        raise InvalidOption(
+            f"an attachment of {len(content)} bytes is over {attachments.MAX_ATTACHMENT_SIZE}"
+        )
     entry = store.find(reference)
     layer = Descriptor(media_type, Digest.of(content), len(content))
     manifest = attachments.make_referrer(

@@ -18,11 +18,12 @@ from pannier.pkgmgr.bundle import blockindex, blocks, delta, export
 from pannier.pkgmgr.bundle.assemble import LocalFiles, assemble
 from pannier.pkgmgr.bundle.blockindex import Block, BlockIndex
 from pannier.pkgmgr.bundle.load import load
-from pannier.pkgmgr.bundle.plan import plan
+from pannier.pkgmgr.bundle.plan import Extra, plan
+from pannier.pkgmgr.bundle.stream import load_stream
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import DigestMismatch, InvalidBundle, PannierError
-from pannier.pkgmgr.mediatypes import BLOCK_INDEX, BLOCK_INDEX_BLOB
+from pannier.pkgmgr.mediatypes import BLOCK_INDEX, BLOCK_INDEX_BLOB, DELTA
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
@@ -62,7 +63,9 @@ def test_an_index_covers_every_byte_once(tmp_path: Path) -> None:
 def test_tensors_keep_their_blocks_when_the_header_grows(tmp_path: Path) -> None:
     old = index_of(tmp_path, weights(tmp_path, "a"))
     new = index_of(tmp_path, weights(tmp_path, "a much longer template" * 100))
-    assert set(blockindex.changed(old, new)) <= {"key tokenizer.chat_template", "tensors"}
+    known = {(block.section, block.start, block.hash) for block in old.blocks}
+    changed = {b.section for b in new.blocks if (b.section, b.start, b.hash) not in known}
+    assert changed <= {"key tokenizer.chat_template", "tensors"}
 
 
 def test_a_file_that_is_no_gguf_is_one_section(tmp_path: Path) -> None:
@@ -179,6 +182,56 @@ def test_a_delta_bundle_carries_only_what_changed(tmp_path: Path) -> None:
     load(target, path).require_complete()
     assert target.find(TWO).descriptor.digest == source.find(TWO).descriptor.digest
     assert target.path(Digest.of(new)).read_bytes() == new
+
+
+def test_a_delta_bundle_goes_through_a_pipe(tmp_path: Path) -> None:
+    raw, new = weights(tmp_path, "a"), weights(tmp_path, "b")
+    source = store_with(tmp_path / "s", {NAME: artifact(raw), OTHER: artifact(new)})
+    path = delta_bundle(source, ONE, TWO, tmp_path / "d.tar")
+    target = store_with(tmp_path / "t", {NAME: artifact(raw)})
+    with path.open("rb") as pipe:
+        load_stream(target, pipe, place="standard input").require_complete()
+    assert target.path(Digest.of(new)).read_bytes() == new
+
+
+@pytest.mark.slow
+def test_a_hostile_delta_never_becomes_a_blob(tmp_path: Path) -> None:
+    """Every byte of the delta's own blobs is flipped once, under the digest that fits."""
+    raw, new = weights(tmp_path, "a"), weights(tmp_path, "b")
+    source = store_with(tmp_path / "s", {NAME: artifact(raw), OTHER: artifact(new)})
+    (extra,) = delta.make(source, TWO, known={Digest.of(raw)})
+    config, index = (data for _, data in extra.blobs[1:3])
+    assert isinstance(config, bytes)
+    assert isinstance(index, bytes)
+    known = {Digest.of(raw)}
+    for number in range(0, len(config), 3):
+        broken = bytearray(config)
+        broken[number] ^= 2
+        made = with_config(extra, bytes(broken))
+        path = tmp_path / "d.tar"
+        export.write_file(plan(source, [TWO], known=known, extras=[made]), source, path)
+        target = store_with(tmp_path / f"t{number}", {NAME: artifact(raw)})
+        try:
+            load(target, path).require_complete()
+        except PannierError:
+            assert [entry.reference for entry in target.entries()] == [ONE]
+        else:
+            assert target.path(Digest.of(new)).read_bytes() == new
+
+
+def with_config(extra: Extra, config: bytes) -> Extra:
+    """The same delta with another config, every digest made to fit."""
+    old = {item.digest: data for item, data in extra.blobs}
+    manifest = next(data for item, data in extra.blobs if item == extra.descriptor)
+    assert isinstance(manifest, bytes)
+    value = json.loads(manifest)
+    described = Descriptor(DELTA, Digest.of(config), len(config))
+    value["config"] = described.to_json()
+    raw = json.dumps(value).encode()
+    head = Descriptor(extra.descriptor.media_type, Digest.of(raw), len(raw), artifact_type=DELTA)
+    rest = [(item, old[item.digest]) for item, _ in extra.blobs[2:]]
+    name = extra.reference.with_digest(head.digest)
+    return Extra(name, head, ((head, raw), (described, config), *rest), extra.replaces)
 
 
 def test_a_delta_bundle_is_deterministic(tmp_path: Path) -> None:
