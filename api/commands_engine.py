@@ -92,7 +92,7 @@ def _lines(result: Measurement) -> list[str]:
         f"memory                {human_size(result.memory):>8}",
         f"bandwidth used        {result.bandwidth_share:8.0%} of {result.bandwidth / 1e9:.1f} GB/s",
     ]
-    return [*lines, *result.advice]
+    return [*lines, result.advice] if result.advice else lines
 
 
 def _spec(store: Store, name: str) -> ModelSpec:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .backend import TokenGate, TokenSampler
 from .request import FinishReason, GenerationRequest, TokenLogprob, Usage
+from .speculate import PromptLookup
 from .stops import TextStream
 
 # A generation that repeats one token more often never ends by itself (Ollama's limit too).
@@ -60,6 +61,7 @@ class Answer:
         "failures",
         "gate",
         "has_taken",
+        "lookup",
         "max_tokens",
         "request",
         "sampler",
@@ -81,6 +83,7 @@ class Answer:
         self.gate = gate
         self.sampler: TokenSampler | None = None
         self.failures = 0
+        self.lookup = PromptLookup()
         self.has_taken = False
         self.can_shift = can_shift
         most = MAX_CONTEXTS * context_length

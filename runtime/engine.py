@@ -18,6 +18,7 @@ from .plan import Plan, Tuning
 from .request import FinishReason, GenerationRequest
 from .scheduler import Scheduler
 from .sequence import Sequence
+from .speculate import MAX_STREAMS
 
 # A sequence whose decoding fails this often in a row is given up.
 MAX_FAILURES = 3
@@ -35,12 +36,15 @@ class Engine:
         max_running: int,
         states: HostStates | None = None,
         tuning: Tuning | None = None,
+        max_draft: int = 0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """`max_draft` tokens are guessed ahead at most; 0 turns that off."""
         self._backend = backend
         self._vocabulary = vocabulary
         self._context_length = min(context_length, backend.num_cells)
         self._clock_ns = clock_ns
+        self._max_draft = max_draft
         self._pace = Pace(backend.batch_size)
         self._sequences: dict[int, Sequence] = {}
         self._has_deadlines = False
@@ -107,6 +111,8 @@ class Engine:
         started = self._clock_ns()
         late = self._end_late(started) if self._has_deadlines else []
         scheduler.prefill_beside_streams = self._pace.prefill_rows
+        if self._max_draft:
+            self._guess()
         plan = scheduler.plan()
         if not plan.rows:
             return late
@@ -117,30 +123,73 @@ class Engine:
         if status is not DecodeStatus.DONE:
             return late + self._recover(plan, status)
         scheduler.applied(plan)
-        self._pace.note(self._clock_ns() - started, streams=plan.num_streams, rows=len(plan.rows))
+        if not plan.num_drafted:
+            took = self._clock_ns() - started
+            self._pace.note(took, streams=plan.num_streams, rows=len(plan.rows))
         return late + self._draw(plan)
 
+    def _guess(self) -> None:
+        """Give streams drafts where that pays."""
+        streams = self.scheduler.running
+        if len(streams) > MAX_STREAMS or not self._backend.can_share:
+            return
+        for sequence in streams:
+            room = self._context_length - len(sequence.tokens) - 1
+            if not sequence.is_prefilling and not sequence.is_exclusive:
+                sequence.draft = sequence.work.lookup.draft(
+                    sequence.tokens, min(self._max_draft, room), row_share=self._pace.row_share
+                )
+
     def _draw(self, plan: Plan) -> list[Piece]:
-        draws = [(self._sampler_of(sequence), row) for sequence, row in plan.draws]
+        plain = [(sequence, row) for sequence, row in plan.draws if not sequence.draft]
+        draws = [(self._sampler_of(sequence), row) for sequence, row in plain]
         tokens = self._backend.sample(draws)
         now = self._clock_ns()
-        pieces = []
-        for (sequence, row), token in zip(plan.draws, tokens, strict=True):
-            answer: Answer = sequence.work
-            answer.failures = 0
-            if answer.wants_logprobs:
-                answer.note_logprobs(*self._backend.logprobs(row, token, answer.num_top))
-            pieces.append(self._extend(sequence, token, now))
+        pieces = [
+            self._piece(sequence, self._take(sequence, row, token, now))
+            for (sequence, row), token in zip(plain, tokens, strict=True)
+        ]
+        if plan.num_drafted:
+            drafted = [(sequence, row) for sequence, row in plan.draws if sequence.draft]
+            pieces += [self._check_draft(sequence, row, now) for sequence, row in drafted]
         return pieces
 
-    def _extend(self, sequence: Sequence, token: int, now: int) -> Piece:
+    def _check_draft(self, sequence: Sequence, row: int, now: int) -> Piece:
+        """Draw at each row of a draft, as long as what is drawn is what was guessed."""
+        draft, sequence.draft = sequence.draft, ()
+        sampler = self._sampler_of(sequence)
+        length = len(sequence.tokens)
+        reason, accepted = None, 0
+        for number in range(len(draft) + 1):
+            (token,) = self._backend.sample([(sampler, row + number)])
+            reason = self._take(sequence, row + number, token, now)
+            if reason is not None or number == len(draft) or token != draft[number]:
+                break
+            accepted += 1
+        sequence.work.lookup.note(accepted, len(draft))
+        if length + accepted < sequence.computed:
+            self.scheduler.cut(sequence, length + accepted)
+        return self._piece(sequence, reason)
+
+    def _take(self, sequence: Sequence, row: int, token: int, now: int) -> FinishReason | None:
+        """A token was drawn from a row; why the answer ends with it, None where it goes on."""
         answer: Answer = sequence.work
+        answer.failures = 0
+        if answer.wants_logprobs:
+            answer.note_logprobs(*self._backend.logprobs(row, token, answer.num_top))
         reason = answer.take(token, now)
         if answer.has_taken:
             sequence.tokens.append(token)
+        return reason
+
+    def _piece(self, sequence: Sequence, reason: FinishReason | None) -> Piece:
+        """What a step adds to an answer that ends for a reason, or goes on."""
         if reason is None and len(sequence.tokens) > self._context_length:
             reason = self._shift(sequence)
-        return answer.piece(sequence.key) if reason is None else self._finish(sequence, reason)
+        if reason is not None:
+            return self._finish(sequence, reason)
+        answer: Answer = sequence.work
+        return answer.piece(sequence.key)
 
     def _shift(self, sequence: Sequence) -> FinishReason | None:
         """Make room in a full context, or say that the answer ends here."""

@@ -9,14 +9,12 @@ from typing import Any
 
 from .interface import ModelSource
 from .request import GenerationRequest, LoadOptions, SamplingParams, Segment, Usage
+from .residents import kernel_advice, read_headers
 from .supervised import SupervisedStream
 from .supervisor import Supervisor
 
 COUNTS = (1, 2, 4, 8)
 PROMPT_WORDS, ANSWER_TOKENS, SHARED_WORDS = 256, 48, 400
-# Types for which ggml has matrix kernels over several rows on CPUs (repacking); with others eight
-# streams are hardly faster than one.
-_FAST_TYPES = frozenset({"Q4_0", "Q4_K_M", "Q4_K_S", "Q8_0", "IQ4_NL", "F16", "BF16", "F32"})
 _COPY_BYTES = 256 << 20
 
 
@@ -37,7 +35,7 @@ class Measurement:
     memory: int
     bandwidth: float
     bandwidth_share: float
-    advice: tuple[str, ...]
+    advice: str | None
 
     def record(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -65,20 +63,7 @@ def measure(source: ModelSource) -> Measurement:
         memory,
         bandwidth,
         weights * decode[1] / bandwidth,
-        advice(source),
-    )
-
-
-def advice(source: ModelSource) -> tuple[str, ...]:
-    """What would make a model faster on a CPU, from its quantisation."""
-    from .residents import read_headers
-
-    kind = read_headers(source)[0].quantization
-    if kind in _FAST_TYPES:
-        return ()
-    return (
-        f"{kind} has no fast kernel for several streams on CPUs; q4_0 or q4_K_M would be faster "
-        f"(`pannier quantize`)",
+        kernel_advice(read_headers(source)[0]),
     )
 
 

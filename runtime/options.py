@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pannier.pkgmgr.errors import InvalidOption
@@ -21,6 +21,8 @@ _MIN_CONTEXT = 4
 # More threads than any machine that we know has; the library allocates per thread.
 _MAX_THREADS = 512
 _MAX_STOPS = 64
+# Guesses further ahead hardly ever come true, and each needs room for logits.
+MAX_DRAFT = 8
 
 _SAMPLING = {
     "seed": int,
@@ -56,6 +58,7 @@ _LOAD = {
     "use_mmap": bool,
     "num_thread": int,
     "num_parallel": int,
+    "draft_num_predict": int,
 }
 _TYPES: dict[str, type] = {
     **_SAMPLING,
@@ -170,10 +173,11 @@ def _load(values: dict[str, Any], defaults: LoadOptions | None) -> LoadOptions |
         values["num_gpu"] = min(max(values["num_gpu"], -1), _INT32_MAX)
     if "main_gpu" in values:
         values["main_gpu"] = min(max(values["main_gpu"], 0), 255)
+    if "draft_num_predict" in values:
+        values["draft_num_predict"] = min(max(values["draft_num_predict"], 0), MAX_DRAFT)
     if "num_parallel" in values:
         values["num_parallel"] = min(max(values["num_parallel"], 0), 256)
-    base = defaults or LoadOptions()
-    return LoadOptions(**{**{name: getattr(base, name) for name in _LOAD}, **values})
+    return replace(defaults or LoadOptions(), **values)
 
 
 def _max_tokens(num_predict: int) -> int | None:

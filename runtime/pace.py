@@ -31,6 +31,13 @@ class Pace:
         extra = max((GAP - 1) * self._stream_step_ns, SHORT_NS - self._stream_step_ns)
         return max(MIN_ROWS, min(self._batch_size, int(extra / self._prefill_row_ns)))
 
+    @property
+    def row_share(self) -> float:
+        """What one more row costs, as a share of a step of streams alone; 0 while unknown."""
+        if self._stream_step_ns <= 0:
+            return 0.0
+        return self._prefill_row_ns / self._stream_step_ns
+
     def note(self, step_ns: int, *, streams: int, rows: int) -> None:
         """A step took so long for `rows` rows, `streams` of them one per stream."""
         prefill = rows - streams

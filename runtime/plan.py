@@ -44,3 +44,4 @@ class Plan:
     advanced: list[tuple[Sequence, int]] = field(default_factory=list)
     draws: list[tuple[Sequence, int]] = field(default_factory=list)
     num_streams: int = 0
+    num_drafted: int = 0

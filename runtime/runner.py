@@ -30,7 +30,9 @@ from .errors import EngineError, LoadError
 from .hoststates import HostStates
 from .model import Model
 from .native import native
+from .options import MAX_DRAFT
 from .request import GenerationRequest, LoadOptions
+from .speculate import MAX_STREAMS
 
 # A pre-tokenizer's recursive regular expression took 60,000 equal letters to overflow 8 MiB; with
 # 512 MiB 120,000 pass. It is address space, used only where it is needed.
@@ -88,6 +90,7 @@ class Runner:
             context_length=self.context_length,
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
             states=HostStates(STATES_BUDGET),
+            max_draft=min(options.draft_num_predict, MAX_DRAFT),
         )
 
     def _context_params(self, options: LoadOptions, contexts: int) -> ContextParams:
@@ -96,7 +99,7 @@ class Runner:
             num_cells=self.context_length * contexts,
             num_sequences=self._num_sequences(options),
             batch_size=max(32, min(options.num_batch, self.context_length)),
-            num_outputs=self._num_sequences(options),
+            num_outputs=self._num_sequences(options) + MAX_STREAMS * options.draft_num_predict,
             cache_type=options.cache_type,
             threads=threads,
             batch_threads=threads,

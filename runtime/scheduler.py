@@ -171,9 +171,10 @@ class Scheduler:
             draws.append((sequence, len(rows)))
             rows.append(row)
             draft = sequence.draft
-            if len(draft) > min(spare, self.free_cells - len(plan.rows)):
+            if len(draft) > min(spare, self.free_cells - len(plan.rows) - plan.num_drafted):
                 sequence.draft = draft = ()
             spare -= len(draft)
+            plan.num_drafted += len(draft)
             for number, token in enumerate(draft, start=row.position + 1):
                 rows.append(Row(token, number, row.sequence, True))
         plan.rows, plan.draws = rows, draws

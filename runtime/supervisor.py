@@ -7,9 +7,11 @@ called from any thread; nothing blocks under the one lock here but dictionary wo
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.gguf import Header
@@ -21,8 +23,10 @@ from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
 from .memory import MemoryPlan, available_memory, plan_memory
 from .process import RunnerLimits, RunnerProcess
 from .request import GenerationRequest, LoadOptions
-from .residents import Resident, first_to_go, out_of_room, read_headers
+from .residents import Resident, first_to_go, kernel_advice, next_look, out_of_room, read_headers
 from .supervised import Once, SupervisedStream, embeddings_of
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_KEEP_ALIVE_S = 300.0
 # A model that is asked for with other load options waits this long for its running requests.
@@ -45,7 +49,7 @@ class Supervisor:
         silence_s: float = MAX_SILENCE_S,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is started yet.
+        """Start nothing yet.
 
         Args:
             keep_alive_s: how long a model stays after its last use where a request does not say.
@@ -107,9 +111,7 @@ class Supervisor:
 
     def tokenize(self, source: ModelSource, text: str, *, special: bool = False) -> list[int]:
         """See `interface.Runtime.tokenize`."""
-        tokens = self._call(source, "tokenize", text=text, special=special)
-        assert isinstance(tokens, list)
-        return tokens
+        return list(self._call(source, "tokenize", text=text, special=special))
 
     def detokenize(self, source: ModelSource, tokens: list[int]) -> str:
         """See `interface.Runtime.detokenize`."""
@@ -213,7 +215,7 @@ class Supervisor:
             self._release(resident)
         return embeddings_of(value, model)
 
-    def _call(self, source: ModelSource, op: str, **facts: object) -> object:
+    def _call(self, source: ModelSource, op: str, **facts: object) -> Any:
         resident, _ = self._acquire(source, None, None)
         try:
             assert resident.runner is not None
@@ -288,6 +290,8 @@ class Supervisor:
                     on_death=lambda: self._on_death(resident),
                 )
             resident.loaded_ns = time.monotonic_ns()
+            if advice := kernel_advice(headers[0]):
+                _LOG.info("%s: %s", source.name, advice)
         except BaseException as error:
             resident.error = error
             with self._lock:
@@ -366,7 +370,7 @@ class Supervisor:
                 done = [r for r in self._leaving if r.users == 0 and r.ready.is_set()]
                 self._leaving.difference_update(done)
                 if not done:
-                    self._lock.wait(self._next_look(now))
+                    self._lock.wait(next_look(self._residents.values(), now, self._silence_s))
                 busy = [r.runner for r in self._residents.values() if r.users and r.runner]
             for runner in busy:
                 runner.check_pulse(self._silence_s)
@@ -374,15 +378,6 @@ class Supervisor:
                 if resident.runner is not None:
                     resident.runner.close()
                 resident.gone.set()
-
-    def _next_look(self, now: float) -> float | None:
-        """Seconds until the reaper has something to do. Needs the lock."""
-        residents = self._residents.values()
-        soonest = min((r.expires_s for r in residents if r.users == 0), default=FOREVER)
-        waits = [] if soonest == FOREVER else [max(0.0, soonest - now)]
-        if any(r.users for r in residents):
-            waits.append(self._silence_s / 4)
-        return min(waits, default=None)
 
     def _describe(self, resident: Resident, load_ns: int) -> LoadedModel:
         runner = resident.runner

@@ -35,7 +35,7 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
 class Bench:
     """An engine over a real model."""
 
-    def __init__(self, model: Model, *, cells: int = 4096, states: int = 0, running: int = 8):
+    def __init__(self, model: Model, *, cells: int = 4096, states: int = 0, max_draft: int = 0):
         threads = 1
         self.backend = LlamaBackend(model, ContextParams(cells, 16, 256, 16, threads, threads))
         vocabulary = Vocabulary(model.pieces, model.end_tokens, model.control_tokens)
@@ -43,7 +43,8 @@ class Bench:
             self.backend,
             vocabulary,
             context_length=2048,
-            max_running=running,
+            max_running=8,
+            max_draft=max_draft,
             states=HostStates(states),
         )
 
@@ -149,6 +150,19 @@ def test_a_sequence_that_lost_its_cells_goes_on_identically(model: Model) -> Non
         assert bench.engine.scheduler.preemptions > 0
     for end in ends.values():
         assert regret(model, list(end.context), 150) < 0.5
+
+
+def test_guessed_tokens_change_nothing_but_the_steps_it_takes(model: Model) -> None:
+    prompt = model.tokenize("one two three four five six seven eight nine ten " * 6, special=False)
+    with Bench(model, max_draft=4) as bench:
+        bench.add(1, prompt, max_tokens=40)
+        ends: dict[int, Piece] = {}
+        steps = 0
+        while not bench.engine.is_idle:
+            steps += 1
+            ends |= {piece.key: piece for piece in bench.engine.step() if piece.finish}
+    assert steps < 35
+    assert regret(model, list(ends[1].context), len(prompt)) < 0.5
 
 
 def test_a_saved_state_continues_with_the_same_logits(model: Model) -> None:

@@ -67,6 +67,7 @@ class Schedule:
                 min_saved=dice.choice([1, 4, 64]),
                 group_patience=dice.choice([0, 5, 100]),
             ),
+            max_draft=dice.choice([0, 0, 2, 6]),
             clock_ns=iter(range(10**9)).__next__,
         )
         stems = [[dice.randint(1, 6) for _ in range(context)] for _ in range(3)]
