@@ -7,6 +7,7 @@ expects.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,11 +16,14 @@ from pannier.pkgmgr.errors import InvalidOption
 
 from . import constrain
 from .constraint import Constraint
+from .errors import EngineMissing
 from .parsers.choice import HERMES, MISTRAL
 from .prompt import ChatPrompt
 
 # Choices that leave the calling of tools to the model.
 FREE_CHOICES = ("auto", "none")
+# Characters of JSON; the grammar of larger sets of tools takes longer to build than it is worth.
+_LARGE_TOOLS = 16_384
 
 
 def constraint_for(
@@ -46,6 +50,8 @@ def constraint_for(
     constraint = Constraint()
     if tool_choice not in FREE_CHOICES:
         constraint = _forced_call(prompt, tool_choice, tools)
+    elif tools and tool_choice == "auto" and form is None:
+        constraint = _lazy_calls(prompt, tools)
     elif form == "json":
         constraint = constrain.json_object()
     elif isinstance(form, Mapping):
@@ -70,10 +76,21 @@ def _of_form(form: Mapping[str, Any]) -> Constraint:
     return constrain.json_schema(form)
 
 
+def _lazy_calls(prompt: ChatPrompt, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+    """All text is free, but a call that the model begins will be one of a tool that exists."""
+    if not prompt.output.calls_are_json or len(json.dumps(tools)) > _LARGE_TOOLS:
+        return Constraint()
+    try:
+        constraint = constrain.tool_call(tools)
+    except (InvalidOption, EngineMissing):  # a model can call tools without a grammar, too
+        return Constraint()
+    return replace(constraint, trigger=f"{HERMES.opening}\n")
+
+
 def _forced_call(prompt: ChatPrompt, choice: str, tools: Sequence[Mapping[str, Any]]) -> Constraint:
     name = None if choice == "required" else choice
     constraint = constrain.tool_call(tools, name=name)
-    if HERMES in prompt.output.forms:
+    if prompt.output.calls_are_json:
         return replace(constraint, prefix=f"{HERMES.opening}\n")
     if MISTRAL in prompt.output.forms:
         return replace(constraint, prefix=MISTRAL.opening)

@@ -79,12 +79,14 @@ class OutputFormat:
     Attributes:
         thinking: the tags around reasoning; None for models that do not mark any.
         forms: how tool calls are marked.
+        calls_are_json: whether what stands in `<tool_call>` is JSON, and not a loose form.
         is_harmony: whether it is gpt-oss's format, which the other two do not describe.
         is_plain: whether nothing shall be read out of the text.
     """
 
     thinking: tuple[str, str] | None = None
     forms: tuple[CallForm, ...] = ()
+    calls_are_json: bool = False
     is_harmony: bool = False
     is_plain: bool = False
 
@@ -151,7 +153,8 @@ def output_format(
     if tags is None and parser in _THINKERS:
         tags = _THINKING[0]
     forms = _PARSER_FORMS.get(parser) or _forms_of(template, tool_tag)
-    return OutputFormat(tags, forms)
+    is_json = forms == (HERMES,) and "<arg_key>" not in template
+    return OutputFormat(tags, forms, calls_are_json=is_json)
 
 
 def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:

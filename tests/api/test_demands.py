@@ -83,6 +83,10 @@ def test_a_required_tool_is_called(
         constraint = runtime.requests[-1].constraint
         assert constraint is not None
         assert constraint.prefix == "<tool_call>\n"
+    client.post("/v1/chat/completions", json=body)
+    lazy = runtime.requests[-1].constraint
+    assert lazy is not None
+    assert (lazy.prefix, lazy.trigger) == ("", "<tool_call>\n")
     client.post("/v1/chat/completions", json={**body, "tool_choice": "none"})
     assert runtime.requests[-1].constraint is None
 
