@@ -14,7 +14,7 @@ from ..manifest import Manifest
 from ..modelspec import ModelSpec, Part, Role
 from . import layers
 from .base import MAX_SMALL_BLOB, OpenBlob
-from .shards import LICENSE_NAMES, in_shard_order, safe_filename
+from .shards import LICENSE_NAMES, in_shard_order, role_of_weights, safe_filename
 
 name = "artifact"
 
@@ -54,7 +54,7 @@ def _part(layer: Descriptor) -> Part:
     )
     base = _filename(layer)
     if base.endswith(".gguf"):
-        return Part(Role.PROJECTOR if "mmproj" in base else Role.WEIGHTS, layer, filename)
+        return Part(role_of_weights(base), layer, filename)
     is_model = layer.media_type == mt.OMLMD_MODEL
     if is_model or (not base and layer.size >= _MIN_WEIGHTS) or layer.size > MAX_SMALL_BLOB:
         return Part(Role.WEIGHTS, layer, filename, is_packed=True)

@@ -17,7 +17,7 @@ from ..manifest import Manifest
 from ..modelspec import ModelSpec, Part, Role
 from . import gojson, layers
 from .base import Composition, ModelDraft, OpenBlob
-from .shards import LICENSE_NAMES, canonical_names, in_shard_order, safe_filename
+from .shards import LICENSE_NAMES, canonical_names, in_shard_order, role_of_weights, safe_filename
 
 name = "docker"
 
@@ -165,7 +165,7 @@ def _part(layer: Descriptor) -> Part:
 
 def _role_of_file(base: str) -> Role:
     if base.endswith(".gguf"):
-        return Role.PROJECTOR if "mmproj" in base else Role.WEIGHTS
+        return role_of_weights(base)
     if base.endswith(".jinja"):
         return Role.JINJA_TEMPLATE
     return Role.LICENSE if base.startswith(LICENSE_NAMES) else Role.OTHER

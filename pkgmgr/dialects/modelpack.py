@@ -19,11 +19,26 @@ from ..manifest import Manifest
 from ..modelspec import ModelSpec, Part, Role
 from . import gojson, layers
 from .base import Composition, ModelDraft, OpenBlob
-from .shards import LICENSE_NAMES, canonical_names, in_shard_order, safe_filename
+from .shards import (
+    LICENSE_NAMES,
+    canonical_names,
+    in_shard_order,
+    role_of_weights,
+    safe_filename,
+)
 
 name = "modelpack"
 
 _WEIGHT_ROLES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER, Role.DRAFT})
+_GENERATION_CONFIG = "generation_config.json"
+_GENERATION_KEYS = {
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "typical_p": "typical_p",
+    "repetition_penalty": "repeat_penalty",
+}
 
 
 def matches(manifest: Manifest) -> bool:
@@ -91,7 +106,7 @@ def _role(layer: Descriptor, filename: str) -> Role:
         return _declared_role(declared, family, layer)
     base = filename.rpartition("/")[2].lower()
     if family == "weight" or layer.media_type == mt.DMR_GGUF:
-        return Role.PROJECTOR if "mmproj" in base else Role.WEIGHTS
+        return role_of_weights(base)
     if family == "weight.config" and base.endswith(".jinja"):
         return Role.JINJA_TEMPLATE
     if family == "doc" and base.startswith(LICENSE_NAMES):
@@ -154,12 +169,26 @@ def _with_texts(spec: ModelSpec, open_blob: OpenBlob, details: dict[str, Any]) -
         template=text(Role.TEMPLATE),
         jinja_template=text(Role.JINJA_TEMPLATE),
         system=text(Role.SYSTEM),
-        params=MappingProxyType(document(Role.PARAMS)),
+        params=MappingProxyType(document(Role.PARAMS) or _generation_config(spec, open_blob)),
         messages=layers.read_messages(messages[0].descriptor, open_blob) if messages else (),
         licenses=tuple(layers.read_text(p.descriptor, open_blob, "licence") for p in licenses),
         settings=MappingProxyType(document(Role.SETTINGS)),
         details=MappingProxyType(details),
     )
+
+
+def _generation_config(spec: ModelSpec, open_blob: OpenBlob) -> dict[str, Any]:
+    """Hugging Face's sampling defaults, which artifacts of other tools carry beside the weights."""
+    for part in spec.select(Role.OTHER):
+        if (part.filename or "").rpartition("/")[2] == _GENERATION_CONFIG and not part.is_packed:
+            config = layers.read_json(part.descriptor, open_blob, _GENERATION_CONFIG)
+            return {
+                ours: config[theirs]
+                for theirs, ours in _GENERATION_KEYS.items()
+                if isinstance(config.get(theirs), int | float)
+                and not isinstance(config[theirs], bool)
+            }
+    return {}
 
 
 def _plain(spec: ModelSpec, role: Role) -> list[Part]:

@@ -64,17 +64,28 @@ def safe_filename(text: str | None) -> str | None:
     return text
 
 
+def role_of_weights(base: str) -> Role:
+    """What a GGUF is for by its name, where nothing else tells: other tools go by it, too."""
+    name = base.lower()
+    if "mmproj" in name:
+        return Role.PROJECTOR
+    return Role.ADAPTER if "lora" in name or "adapter" in name else Role.WEIGHTS
+
+
 def in_shard_order(weights: Sequence[Part]) -> tuple[Part, ...]:
     """Weights in the order in which llama.cpp wants them.
 
-    Names decide where all are shards' names, else the manifest's order stands.
+    Names decide where all are shards' names; without names the manifest's order stands.
 
     Raises:
-        UnknownDialect: where the names speak of another number of shards than there are.
+        UnknownDialect: where the names speak of another number of shards than there are, or of
+            several models.
     """
-    found = [shard_of((part.filename or "").rpartition("/")[2]) for part in weights]
-    shards = [shard for shard in found if shard is not None]
+    names = [(part.filename or "").rpartition("/")[2] for part in weights]
+    shards = [shard for shard in map(shard_of, names) if shard is not None]
     if not shards:
+        if len(weights) > 1 and all(name.lower().endswith(".gguf") for name in names):
+            raise UnknownDialect(f"it holds several models: {', '.join(names)}")
         return tuple(weights)
     if len(shards) != len(weights) or len({(stem, count) for stem, _, count in shards}) != 1:
         raise UnknownDialect("its weights are shards of several files")

@@ -155,6 +155,25 @@ def test_foreign_layers_are_told_apart_by_their_names() -> None:
     ]
 
 
+def test_several_models_are_listed() -> None:
+    with pytest.raises(UnknownDialect, match=r"several models: m-q4\.gguf, m-q8\.gguf"):
+        foreign(layer("weight.v1.raw", "m-q4.gguf"), layer("weight.v1.raw", "m-q8.gguf"))
+
+
+def test_an_adapter_is_known_by_its_name() -> None:
+    spec = foreign(layer("weight.v1.raw", "m.gguf"), layer("weight.v1.raw", "style-lora.gguf"))
+    assert [part.role for part in spec.parts] == [Role.WEIGHTS, Role.ADAPTER]
+
+
+def test_generation_defaults_of_others_are_parameters() -> None:
+    spec = foreign(
+        layer("weight.v1.raw", "m.gguf"),
+        layer("weight.config.v1.raw", "generation_config.json"),
+        config={"temperature": 0.6, "top_k": True, "repetition_penalty": 1.1, "eos_token_id": 2},
+    )
+    assert spec.params == {"temperature": 0.6, "repeat_penalty": 1.1}
+
+
 def test_the_former_names_are_read_too() -> None:
     data = b"{}"
     document = {
