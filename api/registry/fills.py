@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import NetworkError, PannierError, SizeMismatch
+from pannier.pkgmgr.errors import BlobNotFound, NetworkError, PannierError, SizeMismatch
 from pannier.pkgmgr.transfer.content import Reader
 
 from .conditions import Span
@@ -62,10 +62,13 @@ class Fill:
         """Wait until a byte at `position` may be read; the number of bytes that may be.
 
         Raises:
+            BlobNotFound: where the upstream registry does not have it.
             NetworkError: where the fetching failed or stands still.
         """
         with self._changed:
             while (ready := self.ready) <= position:
+                if isinstance(self.error, BlobNotFound):
+                    raise BlobNotFound(str(self.descriptor.digest))
                 if self.error is not None:
                     raise NetworkError(f"fetching {self.descriptor.digest} failed")
                 if not self._changed.wait(_STALL_S) and self.ready == ready:
@@ -190,7 +193,7 @@ class FollowedBlob:
         except FileNotFoundError:
             fill.wait()
             return StoredBlob(stored).body(span)
-        return _follow(fill, span, file)
+        return Streamed(_follow(fill, span, file))
 
 
 class PassedBlob:
@@ -204,7 +207,31 @@ class PassedBlob:
 
     def body(self, span: Span) -> Body:
         """The bytes of a span from the upstream registry."""
-        return _passed(self._upstream, self._name, self._descriptor, span)
+        return Streamed(_passed(self._upstream, self._name, self._descriptor, span))
+
+
+class Streamed:
+    """An answer's body that is made as it goes.
+
+    The first piece is there before the answer begins, so that a refusal can still be told; later
+    the connection is cut, which is the only word left.
+    """
+
+    def __init__(self, pieces: Generator[bytes, None, None]) -> None:
+        self._pieces = pieces
+        self._first = next(pieces, b"")
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield self._first
+            yield from self._pieces
+        except PannierError as error:
+            log.warning("an answer ends early: %s", error)
+            raise ConnectionAbortedError(error.message) from error
+
+    def close(self) -> None:
+        """End the fetching for this client."""
+        self._pieces.close()
 
 
 def _follow(fill: Fill, span: Span, file: BinaryIO) -> Generator[bytes, None, None]:

@@ -146,6 +146,19 @@ def test_many_readers_of_a_new_blob_cost_one_fetch(tmp_path: Path, upstream: Cli
     assert sum(line.startswith(f"GET {url}") for line in upstream.seen) == 1
 
 
+@pytest.mark.parametrize("cache_size", [None, 0])
+def test_a_blob_that_is_gone_upstream_is_an_error_and_no_empty_answer(
+    tmp_path: Path, upstream: Client, cache_size: int | None
+) -> None:
+    push(upstream)
+    with bridging(tmp_path, upstream.netloc, cache_size=cache_size) as (client, _):
+        client.ask("GET", f"/v2/{NAME}/manifests/1")
+        (tmp_path / "corp" / "blobs" / "sha256" / hashlib.sha256(WEIGHTS).hexdigest()).unlink()
+        reply = client.ask("GET", f"/v2/{NAME}/blobs/{digest_of(WEIGHTS)}")
+        assert reply.status in (404, 502)
+        assert reply.json["errors"]
+
+
 def test_damaged_content_never_arrives_whole(tmp_path: Path) -> None:
     with serving(Store.open(tmp_path / "corp")) as corp:
         push(corp)
