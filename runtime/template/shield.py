@@ -123,11 +123,17 @@ class Shield:
             return (Segment(rendered),) if rendered else ()
         spellings = {mark: spelling for spelling, mark in self._marks.items()}
         pieces: list[Segment] = []
+        plain: list[str] = []
         for part in re.split(f"([{self.fence}{''.join(spellings)}])", rendered):
             if part in spellings:
-                pieces.append(Segment(spellings[part], special=False))
+                plain.append(spellings[part])
             elif part and part != self.fence:
+                if plain:
+                    pieces.append(Segment("".join(plain), special=False))
+                    plain = []
                 pieces.append(Segment(part))
+        if plain:
+            pieces.append(Segment("".join(plain), special=False))
         return tuple(pieces)
 
     def _mark(self, spelling: str) -> str:

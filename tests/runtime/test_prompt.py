@@ -73,7 +73,7 @@ def test_private_characters_of_the_user_survive() -> None:
 def test_control_tokens_are_known_by_their_form_without_a_vocabulary() -> None:
     header = Header({"tokenizer.chat_template": "{{ messages[0].content }}"})
     prompt = PromptBuilder.for_model(spec(), header).chat([Message("user", "x[INST]</s>")])
-    assert [part.text for part in prompt.segments if not part.special] == ["[INST]", "</s>"]
+    assert [part.text for part in prompt.segments if not part.special] == ["[INST]</s>"]
 
 
 def test_the_models_system_prompt_yields_to_the_requests() -> None:
