@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import attachments
 from .descriptor import Descriptor
 from .errors import InvalidReference
 from .reference import Reference
@@ -53,6 +54,8 @@ def copy_between(
 ) -> Descriptor:
     """Copy a model from place to place and name it there, without a local store.
 
+    Between registries its signatures and other attachments go along.
+
     Raises:
         ModelNotFound: where the source does not have it.
         TransferError, IntegrityError, NoSpace: where a place fails; the name is not written.
@@ -67,6 +70,9 @@ def copy_between(
         copy(origin, goal, root, on_event=on_event)
         if target.reference.digest is None or target.reference.tag is not None:
             goal.tag(root, target.reference)
+        if source.layout is None and target.layout is None:
+            found = attachments.in_source(origin, source.reference, root.digest)
+            attachments.copy_all(origin, goal, target.reference, found)
     return root
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..settings import Settings
 from ..store.store import Store
-from .names import parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet
+from .names import parse_name
+from .network import with_network
+from .options import Json, Quiet
 from .output import Output
 
 if TYPE_CHECKING:
-    from ..lockfile import Pin
+    from ..lockfile import Lock, Pin
     from ..locking import Standing
 
 LockFile = Annotated[Path, typer.Option("--file", "-f", metavar="FILE", help="The lock file.")]
@@ -24,9 +27,9 @@ _DEFAULT = Path("pannier.lock")
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command("lock")(lock)
-    app.command("sync")(sync)
-    app.command("outdated")(outdated)
-    app.command("update")(update)
+    app.command("sync")(with_network(sync))
+    app.command("outdated")(with_network(outdated))
+    app.command("update")(with_network(update))
 
 
 def lock(
@@ -55,6 +58,7 @@ def lock(
 
 
 def sync(
+    settings: Settings,
     frozen: Annotated[
         bool,
         typer.Option("--frozen", help="Fetch nothing: the store has exactly this, or it fails."),
@@ -64,8 +68,6 @@ def sync(
         typer.Option("--from", metavar="BUNDLE", help="Look into this bundle first; repeatable."),
     ] = None,
     file: LockFile = _DEFAULT,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -81,7 +83,7 @@ def sync(
                 store,
                 pins,
                 bundles=from_ or [],
-                settings=settings_for(plain_http=plain_http, insecure=insecure),
+                settings=_with_login(settings, pins),
                 on_event=on_event,
             )
     locking.require(store, pins)
@@ -91,9 +93,8 @@ def sync(
 
 
 def outdated(
+    settings: Settings,
     file: LockFile = _DEFAULT,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """List the pinned models that have moved on.
@@ -102,8 +103,8 @@ def outdated(
     """
     from .. import locking
 
-    settings = settings_for(plain_http=plain_http, insecure=insecure)
-    standings = locking.outdated(locking.read_lock(file), settings=settings)
+    pins = locking.read_lock(file)
+    standings = locking.outdated(pins, settings=_with_login(settings, pins))
     changed = [item for item in standings if item.state is not locking.State.SAME]
     Output(as_json=as_json).table(
         ("NAME", "LOCKED", "REGISTRY"),
@@ -120,12 +121,11 @@ def outdated(
 
 
 def update(
+    settings: Settings,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: every pinned model.")
     ] = None,
     file: LockFile = _DEFAULT,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -133,18 +133,24 @@ def update(
     from .. import locking
 
     old = locking.read_lock(file)
-    references = [parse_name(name) for name in names or []] or [p.reference for p in old.pins]
+    references = [settings.parse(name) for name in names or []] or [p.reference for p in old.pins]
     output = Output(as_json=as_json, quiet=quiet)
     with output.progress("updating") as on_event:
         new = locking.update(
             Store.open(),
             old,
             references,
-            settings=settings_for(plain_http=plain_http, insecure=insecure),
+            settings=_with_login(settings, old),
             on_event=on_event,
         )
     locking.write_lock(file, new)
     _print_pins(output, file, [pin for pin in new.pins if pin not in old.pins])
+
+
+def _with_login(settings: Settings, pins: Lock) -> Settings:
+    """The settings, whose --username counts where all models come from one registry."""
+    hosts = {pin.reference.host for pin in pins.pins}
+    return replace(settings, login_host=hosts.pop()) if len(hosts) == 1 else settings
 
 
 def _print_pins(output: Output, file: Path, pins: Sequence[Pin]) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import InvalidOption, NotFound, SignatureError, Untrusted
+from ..settings import Settings
 from ..store.store import Store
 from .key import add_access_commands
-from .names import Name, parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet
+from .names import Name, parse_name
+from .network import with_network
+from .options import Json, Quiet
 from .output import Output
 
 # cosign's variable is read as well, so that scripts work unchanged.
@@ -35,10 +38,10 @@ def register(app: typer.Typer) -> None:
     keys.command("show")(show_key)
     add_access_commands(keys)
     app.add_typer(keys, name="key")
-    app.command("sign")(sign)
+    app.command("sign")(with_network(sign))
     app.command("verify-signature")(verify_signature)
     app.command("attach")(attach)
-    app.command("referrers")(referrers)
+    app.command("referrers")(with_network(referrers))
     app.command("sbom")(sbom)
 
 
@@ -83,6 +86,7 @@ def show_key(
 def sign(
     name: Name,
     key: KeyFile,
+    settings: Settings,
     identity: Annotated[
         str | None,
         typer.Option("--as", metavar="HOST/REPOSITORY", help="The name that is signed for."),
@@ -94,8 +98,6 @@ def sign(
     push: Annotated[
         bool, typer.Option("--push", help="Push the model with its signatures.")
     ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -116,7 +118,7 @@ def sign(
     if push:
         from .. import operations
 
-        settings = settings_for(plain_http=plain_http, insecure=insecure)
+        settings = replace(settings, login_host=reference.host)
         with output.progress(f"pushing {reference.familiar}") as on_event:
             operations.push(store, reference, settings=settings, on_event=on_event)
     output.result(
@@ -209,9 +211,8 @@ def attach(
 
 def referrers(
     name: Name,
+    settings: Settings,
     remote: Annotated[bool, typer.Option("--remote", help="Ask the registry.")] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """List what hangs on a model, such as signatures."""
@@ -221,7 +222,7 @@ def referrers(
     if remote:
         from ..transfer.open import open_registry
 
-        settings = settings_for(plain_http=plain_http, insecure=insecure)
+        settings = replace(settings, login_host=reference.host)
         with open_registry(reference, settings=settings) as registry:
             digest = registry.resolve(reference).digest
             found = attachments.in_source(registry, reference, digest)

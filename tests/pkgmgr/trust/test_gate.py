@@ -21,6 +21,7 @@ from pannier.pkgmgr.errors import (
     SignatureError,
     Untrusted,
 )
+from pannier.pkgmgr.places import Place, copy_between
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
@@ -279,3 +280,23 @@ def test_a_load_is_judged_once_under_each_policy(store: Store) -> None:
     )
     with pytest.raises(Untrusted, match="denied"):
         loads.check(ONE, digest)
+
+
+@pytest.mark.registry
+def test_signatures_go_along_from_registry_to_registry(store: Store, tmp_path: Path) -> None:
+    configuration = settings(tmp_path)
+    with (
+        docker_registry(tmp_path / "one") as one,
+        docker_registry(tmp_path / "two") as two,
+    ):
+        name = Reference.parse(f"{one.host}/org/m:1")
+        mirrored = Reference.parse(f"{two.host}/hub/m:1")
+        operations.copy_name(store, ONE, name)
+        sign(store, name)
+        operations.push(store, name, settings=configuration)
+        copy_between(Place(name), Place(mirrored), settings=configuration)
+        target = Store.open(tmp_path / "target")
+        rule = f'[[rule]]\nmatch = ["{two.host}/hub/*"]\nmode = "enforce"\nkeys = ["team"]\n'
+        set_policy(target, ENFORCE + rule + f'signed-as = "{one.host}/org/*"\n')
+        operations.pull(target, mirrored, settings=configuration)
+        gate.check_store(target, mirrored)
