@@ -55,6 +55,7 @@ def doctor(
         _program,
         _store,
         lambda: _engine(model),
+        _confinement,
         _server,
     )
     findings = [check() for check in checks]
@@ -127,6 +128,18 @@ def _weights(name: str) -> Any:
     store = Store.open(settings.home)
     model = operations.read_model(store, settings.parse(name))
     return model.spec.files(store.path).weights[0]
+
+
+def _confinement() -> Finding:
+    """Whether the kernel lets runners give up network and files."""
+    from pannier.runtime.confine import describe
+
+    missing = [name for name, is_there in describe().items() if not is_there]
+    if not missing:
+        return Finding(
+            "isolation", True, "runners have no network and see no files but the model's"
+        )
+    return Finding("isolation", None, f"this kernel has no {' and no '.join(missing)} for runners")
 
 
 def _server() -> Finding:
