@@ -11,13 +11,16 @@ from .compare import Side
 from .descriptor import Descriptor
 from .dialects import dialect_for, read_spec
 from .dialects.base import MAX_SMALL_BLOB, OpenBlob
-from .errors import InvalidManifest, InvalidOption, ManifestError
+from .errors import InvalidManifest, InvalidOption, ManifestError, UnknownDialect
+from .gguf import Header, read_header
 from .manifest import Index, Manifest
-from .modelspec import Part
-from .operations import Document, inspect, inspect_remote
+from .modelspec import Part, Role
+from .operations import Document, Model, inspect, inspect_remote
 from .reference import Reference
 from .settings import Settings
+from .store.index import Entry
 from .store.store import Store
+from .transfer.blocks import BlockReader
 from .transfer.content import Source
 from .transfer.open import open_registry
 from .variants import Variant, list_variants
@@ -64,6 +67,26 @@ def annotate_remote(reference: Reference, *, settings: Settings) -> Annotated:
     document = inspect_remote(reference, settings=settings)
     with open_registry(reference, settings=settings) as registry:
         return _annotate(document, _opener(registry))
+
+
+def read_remote(reference: Reference, *, settings: Settings) -> tuple[Model, Header]:
+    """A model in its registry and the header of its weights, fetched by ranges; nothing is stored.
+
+    Raises:
+        ModelNotFound, TransferError: as for `pull`.
+        InvalidOption: for an index, and for weights inside an archive.
+        InvalidGGUF: where the weights are no GGUF.
+    """
+    with ExitStack() as closing:
+        side = remote_side(closing, reference, settings=settings)
+        registry = closing.enter_context(open_registry(reference, settings=settings))
+        weights = side.spec.select(Role.WEIGHTS)
+        if not weights:
+            raise UnknownDialect("it has no weights", digest=str(side.spec.digest))
+        blob = weights[0].descriptor
+        name = weights[0].filename or blob.digest.short
+        header = read_header(BlockReader(registry, blob), size=blob.size, name=name, arrays=False)
+    return Model(Entry(reference, side.manifest.descriptor, 0.0), side.manifest, side.spec), header
 
 
 def remote_side(closing: ExitStack, reference: Reference, *, settings: Settings) -> Side:

@@ -12,8 +12,8 @@ import typer
 from .. import operations
 from ..errors import InvalidOption
 from ..store.store import Store
-from .names import Name, Names, parse_name
-from .options import Json, Quiet, Yes
+from .names import Name, Names, parse_name, settings_for
+from .options import Insecure, Json, PlainHttp, Quiet, Yes
 from .output import Output, human_age, human_size, one_line, plain
 
 if TYPE_CHECKING:
@@ -75,12 +75,21 @@ def show(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also the GGUF's metadata and tensors.")
     ] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Ask the registry; no weights are fetched.")
+    ] = False,
+    plain_http: PlainHttp = False,
+    insecure: Insecure = False,
 ) -> None:
     """Show what a model is and how it is set up."""
     from ..trust import gate
 
     store = Store.open()
-    model = operations.read_model(store, parse_name(name))
+    far_header = None
+    if remote:
+        model, far_header = _read_remote(name, plain_http=plain_http, insecure=insecure)
+    else:
+        model = operations.read_model(store, parse_name(name))
     spec = model.spec
     parts = {
         "modelfile": lambda: operations.modelfile_text(store, model),
@@ -102,7 +111,7 @@ def show(
         text = parts[chosen[0]]()
         Output(as_json=as_json).result({chosen[0]: text}, lines=[plain(text)] if text else [])
         return
-    header = operations.read_header(store, spec)
+    header = far_header or operations.read_header(store, spec)
     record = _show_record(model, header) | {"modelfile": parts["modelfile"]()}
     lines = [*_show_lines(model, header)]
     verdict = gate.recorded(store, model.entry.reference)
@@ -113,6 +122,13 @@ def show(
         record |= {"metadata": _metadata(header), "tensors": _tensor_records(header)}
         lines += _verbose_lines(header)
     Output(as_json=as_json).result(record, lines=lines)
+
+
+def _read_remote(name: str, *, plain_http: bool, insecure: bool) -> tuple[operations.Model, Header]:
+    from ..inspecting import read_remote
+
+    settings = settings_for(plain_http=plain_http, insecure=insecure)
+    return read_remote(settings.parse(name), settings=settings)
 
 
 def _show_effective(

@@ -8,6 +8,7 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import InvalidDigest, InvalidManifest, NetworkError, SizeMismatch
 from ..manifest import MAX_MANIFEST_SIZE
+from .content import Reader
 from .neterrors import printable
 from .reply import Reply
 
@@ -61,7 +62,7 @@ def media_type_of(reply: Reply) -> str:
     return reply.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def skip(reply: Reply, count: int, descriptor: Descriptor) -> None:
+def skip_to(content: Reader, count: int, descriptor: Descriptor) -> None:
     """Read away the beginning of a body that was sent from byte 0 although asked otherwise.
 
     Raises:
@@ -69,7 +70,7 @@ def skip(reply: Reply, count: int, descriptor: Descriptor) -> None:
     """
     left = count
     while left > 0:
-        data = reply.read(left)
+        data = content.read(left)
         if not data:
             raise SizeMismatch(str(descriptor.digest), descriptor.size, count - left)
         left -= len(data)

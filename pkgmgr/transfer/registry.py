@@ -32,7 +32,7 @@ from .answers import (
     is_range,
     media_type_of,
     require_manifest_size,
-    skip,
+    skip_to,
 )
 from .content import Reader
 from .download import Opened
@@ -164,7 +164,7 @@ class RegistryRepository(OrasMethods):
                 expect_range(reply, offset, descriptor.size, descriptor.size, self.place)
             else:
                 expect_length(reply, descriptor, self.place)
-                skip(reply, offset, descriptor)
+                skip_to(reply, offset, descriptor)
             yield reply
 
     @contextmanager

@@ -8,6 +8,7 @@ that was received is recorded, so that a test can look for secrets.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 import socket
@@ -47,6 +48,7 @@ class Script:
     ranges: bool = True
     seen: list[Seen] = field(default_factory=list)
     sent: int = 0
+    numbers: Iterator[int] = field(default_factory=itertools.count)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, artifact: Artifact, *tags: str) -> None:
@@ -187,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def start_upload(self, name: str) -> None:
         self.body()
-        session = f"u{len(self.script.uploads)}"
+        session = f"u{next(self.script.numbers)}"
         self.script.uploads[session] = bytearray()
         location = f"/v2/{name}/blobs/uploads/{session}?_state=a%2Fb&empty="
         self.answer(202, b"", {"Location": location, "Range": "0-0"})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.artifacts import make_artifact
 from support.falseregistry import scripted
+from support.gguf import tiny_llama
 from support.registry import PROGRAM, DockerRegistry, docker_registry
 from support.transfers import open_quick
 
@@ -101,6 +102,23 @@ def test_a_password_of_the_command_line_goes_to_the_named_host_only(tmp_path: Pa
         assert pannier(tmp_path, "tags", f"{server.host}/team/demo", **environ).returncode == 0
         other = {**environ, "PANNIER_REGISTRY": "127.0.0.1:1"}
         assert pannier(tmp_path, "tags", f"{server.host}/team/demo", **other).returncode == 5
+
+
+def test_show_remote_fetches_the_header_and_no_weights(tmp_path: Path) -> None:
+    model = tiny_llama(tmp_path / "model.gguf", blocks=60)
+    (tmp_path / "Modelfile").write_text("FROM ./model.gguf\nSYSTEM be brief\n")
+    with scripted() as server:
+        name = f"{server.host}/team/demo:1"
+        create = pannier(tmp_path, "create", name, "-f", str(tmp_path / "Modelfile"))
+        assert create.returncode == 0, create.stderr
+        assert pannier(tmp_path, "push", name).returncode == 0
+        elsewhere = {"PANNIER_HOME": str(tmp_path / "elsewhere")}
+        before = server.script.sent
+        done = pannier(tmp_path, "show", "--remote", name, "--json", **elsewhere)
+        sent = server.script.sent - before
+    assert done.returncode == 0, done.stderr
+    assert "be brief" in done.stdout
+    assert sent < model.stat().st_size // 4
 
 
 def test_a_layout_name_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
