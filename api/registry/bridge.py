@@ -171,7 +171,7 @@ class Bridge:
             TransferError: where the upstream registry refuses.
         """
         described = content.descriptor
-        descriptor = Descriptor(described.media_type, digest, described.size)
+        original = descriptor = Descriptor(described.media_type, digest, described.size)
         with self._upstream.repository(name) as repository:
             here = [self._push_child(repository, child) for child in content.children]
             try:
@@ -182,8 +182,12 @@ class Bridge:
                 descriptor = self._push_converted(name, repository, content)
             for tag in tags:
                 repository.tag(descriptor, self._wanted(name, tag))
-        if all(here) and self._cache is not None:
-            self._local.put(name, content, digest=digest, tags=tags)
+        if not all(here) or self._cache is None:
+            return
+        self._store.push(original, io.BytesIO(content.raw))
+        self._store.push(described, io.BytesIO(content.raw))
+        for reference in tags or (str(digest),):
+            self._cache.adopt(self._wanted(name, reference), original)
 
     def delete(self, name: str, reference: str) -> None:
         """Refuse: what is deleted has to be deleted where it is."""

@@ -77,7 +77,8 @@ class Cache:
         self._used = {name: used for name, used in self._used.items() if name in entries}
         if self.max_size is None:
             return
-        waiting = sorted((name for name in self._used if name != keep), key=self._used.__getitem__)
+        # What has just come goes last, but it goes where it is too large alone.
+        waiting = sorted(self._used, key=lambda name: (name == keep, self._used[name]))
         while waiting and self._size(entries[name] for name in self._used) > self.max_size:
             name = waiting.pop(0)
             del self._used[name]

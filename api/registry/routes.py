@@ -6,6 +6,7 @@ beside it. Repository names contain slashes, so one pure function reads the path
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from .errors import Code, Problem, translate
 from .names import fold_ollama_name
 from .options import Options
 from .surface import Surface
+
+log = logging.getLogger(__name__)
 
 _PLAIN = {"": "base", "_catalog": "catalog", "token": "token"}
 _PATHS = (
@@ -115,6 +118,11 @@ def blueprint_of(surface: Surface) -> Blueprint:
             response = _refusal(problem)
         except PannierError as error:
             response = _refusal(translate(error))
+        except ConnectionError:
+            raise
+        except OSError:
+            log.exception("%s %s", request.method, request.path)
+            response = _refusal(Problem(Code.UNSUPPORTED, "the store cannot do this", 500))
         response.headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         return response
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
+from pannier.pkgmgr.errors import BlobNotFound
 from pannier.pkgmgr.manifest import Index, Manifest
 from pannier.pkgmgr.transfer.content import Reader
 
@@ -85,5 +86,13 @@ class StoredBlob:
         self.size = path.stat().st_size
 
     def body(self, span: Span) -> Body:
-        """The file's bytes, for the kernel to send."""
-        return FileRange(self._path.open("rb"), offset=span.start, length=span.length)
+        """The file's bytes, for the kernel to send.
+
+        Raises:
+            BlobNotFound: where it was removed meanwhile.
+        """
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            raise BlobNotFound(self._path.name) from None
+        return FileRange(file, offset=span.start, length=span.length)

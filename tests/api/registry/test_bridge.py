@@ -186,6 +186,17 @@ def test_the_cache_makes_room_by_oldest_use(tmp_path: Path, upstream: Client) ->
         assert pull(client, name="team/m1") == b"\1" * 400_000
 
 
+def test_what_is_pushed_through_counts_as_cached(tmp_path: Path, upstream: Client) -> None:
+    with bridging(tmp_path, upstream.netloc, cache_size=1_000_000) as (client, store):
+        for number in (1, 2, 3):
+            push(client, weights=bytes([number]) * 400_000, name=f"team/m{number}")
+        assert listed(store) == ["team/m2", "team/m3"]
+        push(client, weights=bytes(1_500_000), name="team/large")
+        assert listed(store) == []
+        assert pull(client, name="team/large") == bytes(1_500_000)
+        assert len(upstream.ask("GET", "/v2/_catalog").json["repositories"]) == 4
+
+
 def test_a_push_goes_on_to_the_upstream(tmp_path: Path, upstream: Client) -> None:
     with bridging(tmp_path, upstream.netloc) as (client, store):
         digest = push(client)
