@@ -104,6 +104,7 @@ class Library:
         self._gate = LoadGate(store)
         self._specs: _Kept[Digest, tuple[ModelSpec, int]] = _Kept(_MAX_SPECS)
         self._prompts: _Kept[Digest, PromptBuilder] = _Kept(_MAX_HEADERS)
+        self._cards: tuple[tuple[Entry, ...] | None, tuple[Card, ...]] = (None, ())
 
     def find(self, name: str) -> StoredModel:
         """A model by its name.
@@ -128,9 +129,18 @@ class Library:
         return entry, self._spec(entry.descriptor.digest)[0]
 
     def cards(self) -> tuple[Card, ...]:
-        """Every model of the store, newest first; what is no model is left out."""
+        """Every model of the store, newest first; what is no model is left out.
+
+        The same tuple as long as no name changes.
+        """
+        entries = self.store.entries()
+        if self._cards[0] is not entries:
+            self._cards = entries, self._read_cards(entries)
+        return self._cards[1]
+
+    def _read_cards(self, entries: tuple[Entry, ...]) -> tuple[Card, ...]:
         cards = []
-        for entry in self.store.entries():
+        for entry in entries:
             if is_attachment(self.store, entry):
                 continue
             try:

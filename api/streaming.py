@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 # Between two signs of life on an event stream; proxies commonly cut after 60 s of silence.
 PING_S = 15.0
+JSON = "application/json; charset=utf-8"
 PING = b": ping\n\n"
 
 # How long each of several answers is listened to in turn.

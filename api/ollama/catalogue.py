@@ -17,6 +17,7 @@ from pannier.pkgmgr.store.index import Entry
 from ..errors import RequestError
 from ..library import Card
 from ..service import Service
+from ..streaming import JSON, to_json
 from ..wire import read_body
 from . import convert
 from .schema import CopyRequest, DeleteRequest, ShowRequest
@@ -24,10 +25,11 @@ from .schema import CopyRequest, DeleteRequest, ShowRequest
 
 def add_routes(routes: Blueprint, service: Service) -> None:
     """Add the routes of this module."""
+    listing = _Listing()
 
     @routes.get("/api/tags")
     def tags() -> Response:
-        return jsonify(models=[_tag(card) for card in service.library.cards()])
+        return Response(listing.text(service.library.cards()), content_type=JSON)
 
     @routes.get("/api/ps")
     def ps() -> Response:
@@ -50,6 +52,20 @@ def add_routes(routes: Blueprint, service: Service) -> None:
         except ModelNotFound as error:
             raise RequestError(404, f"model '{body.wanted}' not found") from error
         return Response(status=200)
+
+
+class _Listing:
+    """The answer of /api/tags, kept until a name changes: 500 models take 10 ms to write."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[tuple[Card, ...] | None, bytes] = (None, b"")
+
+    def text(self, cards: tuple[Card, ...]) -> bytes:
+        """The JSON of these models."""
+        kept = self._kept
+        if kept[0] is not cards:
+            kept = self._kept = cards, to_json({"models": [_tag(card) for card in cards]})
+        return kept[1]
 
 
 def _reference(service: Service, name: str, invalid: str) -> Reference:

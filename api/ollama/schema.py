@@ -13,6 +13,16 @@ Format = Any
 KeepAlive = Any
 
 
+def _without_nulls(value: Any) -> Any:
+    """langchain-ollama names every option and leaves most of them null; Ollama passes over them."""
+    if isinstance(value, dict):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+Options = Annotated[dict[str, Any], BeforeValidator(_without_nulls)]
+
+
 class _Named(Wire):
     """A request that names a model; `name` is the older word."""
 
@@ -30,7 +40,7 @@ class _Inference(Wire):
     stream: bool = True
     format: Format = None
     keep_alive: KeepAlive = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
     think: bool | str | None = None
     thinking_budget: int | None = Field(default=None, ge=1)
     truncate: bool = True
@@ -105,7 +115,7 @@ class EmbedRequest(Wire):
     truncate: bool = True
     dimensions: int = Field(0, ge=0)
     keep_alive: KeepAlive = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
 
 class EmbeddingsRequest(Wire):
@@ -114,7 +124,7 @@ class EmbeddingsRequest(Wire):
     model: str = ""
     prompt: str = ""
     keep_alive: KeepAlive = None
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
 
 class ShowRequest(_Named):
@@ -123,7 +133,7 @@ class ShowRequest(_Named):
     verbose: bool = False
     system: str = ""
     template: str = ""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: Options = Field(default_factory=dict)
 
 
 class TransferRequest(_Named):

@@ -107,6 +107,12 @@ def test_options_of_the_request_go_first_and_unknown_ones_are_ignored(
     assert load.num_ctx == 1024
 
 
+def test_options_that_are_null_are_not_there(client: WebClient, runtime: ScriptedRuntime) -> None:
+    options = {"mirostat": None, "num_ctx": None, "temperature": None}
+    post(client, "/api/chat", model="team/guide:v1", messages=HELLO, options=options, stream=False)
+    assert runtime.requests[-1].sampling.temperature == 0.5
+
+
 def test_generate_answers_with_response_and_context(
     client: WebClient, runtime: ScriptedRuntime
 ) -> None:
