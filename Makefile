@@ -31,6 +31,13 @@ lint: venv  ## Check style and types
 docs: venv  ## Rewrite docs/cli.md from the commands' help texts
 	$(BIN)/python scripts/cli_docs.py > docs/cli.md
 
+.PHONY: clients
+clients: venv  ## Try the API with other people's clients, and write docs/clients.md
+	@test -x .venv-clients/bin/python || $(BIN)/python -m venv .venv-clients
+	@$(BIN)/python scripts/extra.py clients | xargs -d '\n' .venv-clients/bin/pip install --quiet
+	@if command -v npm >/dev/null; then npm install --silent --prefix .venv-clients ollama; fi
+	$(BIN)/python tests/clients/run.py --python .venv-clients/bin/python --modules .venv-clients $(CLIENTS_FLAGS)
+
 .PHONY: wheel
 wheel: venv  ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

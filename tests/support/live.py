@@ -18,10 +18,21 @@ from pannier.runtime.supervisor import Supervisor
 from .http import running
 from .models import smollm2
 
+# SmolLM2's own template knows no tools; this one writes and reads calls as Hermes models do.
+TOOLS_TEMPLATE = """{{ if .Tools }}<|im_start|>system
+You may call these functions: {{ .Tools }}
+Write a call as <tool_call>{"name": …, "arguments": …}</tool_call><|im_end|>
+{{ end }}{{ range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}{{ range .ToolCalls }}<tool_call>
+{"name": "{{ .Function.Name }}", "arguments": {{ .Function.Arguments }}}
+</tool_call>{{ end }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+
 
 @dataclass(frozen=True)
 class Live:
-    """A running server with a model called `smollm2`, and the parts it is made of."""
+    """A running server with models `smollm2` and `smollm2-tools`, and the parts it is made of."""
 
     server: Server
     service: Service
@@ -37,8 +48,10 @@ def live_server(home: Path) -> Iterator[Live]:
     """Serve SmolLM2 from a fresh store while the block runs."""
     store = Store.open(home)
     settings = Settings.load({"PANNIER_HOME": str(home)})
-    modelfile = parse(f"FROM {smollm2()}\nPARAMETER num_ctx 2048\nPARAMETER temperature 0\n")
-    create(store, modelfile, Reference.parse("smollm2"), base_dir=home)
+    plain = f"FROM {smollm2()}\nPARAMETER num_ctx 2048\nPARAMETER temperature 0\n"
+    tools = f'{plain}TEMPLATE """{TOOLS_TEMPLATE}"""\n'
+    for name, text in (("smollm2-tools", tools), ("smollm2", plain)):
+        create(store, parse(text), Reference.parse(name), base_dir=home)
     with Supervisor() as runtime:
         service = Service(store, settings, runtime)
         with running(create_app(service)) as server:
