@@ -106,7 +106,7 @@ def serve(
     )
     guard = Guard.of(hosts=[socket.gethostname(), *(allow_host or ())], origins=origins(os.environ))
     output = Output(quiet=quiet)
-    with open_runtime(os.environ) as runtime:
+    with open_runtime(os.environ, states=settings.home / "states") as runtime:
         store = Store.open(settings.home)
         registry = registry_blueprint(store, options=options)
         app = create_app(Service(store, settings, runtime), guard=guard, blueprints=(registry,))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pannier.pkgmgr.errors import InvalidOption
-from pannier.runtime.request import LoadOptions
+from pannier.runtime.request import CACHE_TYPES, LoadOptions
 from pannier.runtime.supervisor import Supervisor
 
 _PREFIXES = ("PANNIER_", "OLLAMA_")
@@ -25,19 +26,35 @@ def origins(environ: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def open_runtime(environ: Mapping[str, str]) -> Supervisor:
-    """The runtime by KEEP_ALIVE, CONTEXT_LENGTH and NUM_PARALLEL.
+def open_runtime(environ: Mapping[str, str], *, states: Path | None = None) -> Supervisor:
+    """The runtime by KEEP_ALIVE, CONTEXT_LENGTH, NUM_PARALLEL, KV_CACHE_TYPE, MAX_LOADED_MODELS.
+
+    `states` is where beginnings of prompts are kept between starts.
 
     Raises:
         InvalidOption: where one of them is wrong.
     """
     defaults = LoadOptions(
-        num_ctx=_count(environ, "CONTEXT_LENGTH"), num_parallel=_count(environ, "NUM_PARALLEL")
+        num_ctx=_count(environ, "CONTEXT_LENGTH"),
+        num_parallel=_count(environ, "NUM_PARALLEL"),
+        cache_type=_cache_type(environ),
     )
+    max_models = _count(environ, "MAX_LOADED_MODELS")
     keep_alive_s = _keep_alive_s(environ)
     if keep_alive_s is None:
-        return Supervisor(defaults=defaults)
-    return Supervisor(keep_alive_s=keep_alive_s, defaults=defaults)
+        return Supervisor(defaults=defaults, max_models=max_models, states=states)
+    return Supervisor(
+        keep_alive_s=keep_alive_s, defaults=defaults, max_models=max_models, states=states
+    )
+
+
+def _cache_type(environ: Mapping[str, str]) -> str:
+    text = setting(environ, "KV_CACHE_TYPE") or "f16"
+    if text not in CACHE_TYPES:
+        raise InvalidOption(
+            f"KV_CACHE_TYPE {text!r} is unknown", hint=f"use one of {', '.join(CACHE_TYPES)}"
+        )
+    return text
 
 
 def _keep_alive_s(environ: Mapping[str, str]) -> float | None:

@@ -65,13 +65,15 @@ def limit(*, address_space: int, cpu_seconds: int) -> None:
             resource.setrlimit(kind, (value, value))
 
 
-def confine(files: Iterable[Path]) -> None:
+def confine(files: Iterable[Path], *, writable: Path | None = None) -> None:
     """Give up network, new programs, and all files but the system's and these, for this thread.
+
+    Files may be written in the one folder that is `writable`.
 
     Threads that it starts later inherit it. Needs `give_up_privileges` before.
     """
     if sys.platform.startswith("linux"):
-        _restrict_files(files)
+        _restrict_files(files, writable)
         _filter_system_calls()
 
 
@@ -111,7 +113,7 @@ def _filter_system_calls() -> bool:
     return result == 0
 
 
-def _restrict_files(files: Iterable[Path]) -> bool:
+def _restrict_files(files: Iterable[Path], writable: Path | None) -> bool:
     version = _landlock_version()
     if version < 1:
         return False
@@ -127,6 +129,8 @@ def _restrict_files(files: Iterable[Path]) -> bool:
             _allow(libc, ruleset, path, reads)
         for path in files:
             _allow(libc, ruleset, path, _READ_FILE)
+        if writable is not None:
+            _allow(libc, ruleset, writable, writes | reads)
         # Graphics processors are driven through files here.
         _allow(libc, ruleset, Path("/dev"), writes | reads)
         result: int = libc.syscall(_RESTRICT_SELF, ruleset, 0)

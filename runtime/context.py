@@ -18,7 +18,7 @@ from .rows import RowBatch
 from .sampling import Sampler
 
 # ggml's numbers of the types that cells may have.
-CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+_CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class LlamaBackend:
         result.flash_attn_type = -1
         # The library reserves logits of a whole vocabulary for each.
         result.n_outputs_max = params.num_outputs
-        result.type_k = result.type_v = CACHE_TYPES[params.cache_type]
+        result.type_k = result.type_v = _CACHE_TYPES[params.cache_type]
         result.no_perf = True
         return result
 

@@ -47,6 +47,14 @@ class HostStates:
         while self.size > self._budget:
             self._drop(next(iter(self._entries)))
 
+    def wants(self, tokens: list[int], group: str) -> bool:
+        """Whether a shared beginning should be kept beyond this process; never here."""
+        return False
+
+    def keep(self, tokens: list[int], state: bytes, group: str) -> None:
+        """Keep a shared beginning that `wants` asked for."""
+        raise NotImplementedError
+
     def covers(self, tokens: list[int], group: str) -> bool:
         """Whether a kept state holds all of these tokens already."""
         size = len(tokens)

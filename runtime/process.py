@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import IO, Any
 
 from pannier.pkgmgr.modelspec import ModelFiles
@@ -67,6 +68,7 @@ class RunnerProcess:
         *,
         plan: MemoryPlan,
         limits: RunnerLimits,
+        states: Path | None = None,
         on_death: Death = lambda: None,
         on_progress: Progress = lambda percent: None,
     ) -> None:
@@ -94,7 +96,7 @@ class RunnerProcess:
         self._last_words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _bury)
         self._process, self._channel, self._death_pipe = self._spawn()
         try:
-            self.info, self.load_ns = self._load(files, options, on_progress)
+            self.info, self.load_ns = self._load(files, options, states, on_progress)
         except BaseException:
             self._ending = True
             self._bury()
@@ -190,7 +192,7 @@ class RunnerProcess:
         return process, frames.Channel(ours), death_write
 
     def _load(
-        self, files: ModelFiles, options: LoadOptions, on_progress: Progress
+        self, files: ModelFiles, options: LoadOptions, states: Path | None, on_progress: Progress
     ) -> tuple[ModelInfo, int]:
         load = {
             "op": "load",
@@ -199,6 +201,7 @@ class RunnerProcess:
             "options": frames.encode_options(options),
             "num_ctx": self._plan.num_ctx,
             "num_contexts": self._plan.num_contexts,
+            "states": None if states is None else str(states),
             "address_space": self._limits.address_space,
             "cpu_seconds": self._limits.cpu_seconds,
         }

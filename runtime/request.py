@@ -13,6 +13,9 @@ from types import MappingProxyType
 
 from .constraint import Constraint
 
+# What cells may be made of, the most exact first.
+CACHE_TYPES = ("f16", "q8_0", "q4_0")
+
 
 class FinishReason(StrEnum):
     """Why a generation ended."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pannier.pkgmgr import gguf
 
 from .errors import LoadError, OutOfMemory
-from .interface import FOREVER, ModelSource
+from .interface import FOREVER, LoadedModel, ModelSource
 from .memory import MemoryPlan
+from .native import VERSION
 from .process import RunnerProcess
 from .request import LoadOptions
 
@@ -69,6 +72,34 @@ def next_look(residents: Iterable[Resident], now: float, silence_s: float) -> fl
     ]
     soonest = min(waits, default=FOREVER)
     return None if soonest == FOREVER else soonest
+
+
+def describe(resident: Resident, load_ns: int, *, now: float) -> LoadedModel:
+    """A loaded model as `ps` shows it."""
+    runner = resident.runner
+    assert runner is not None
+    left = resident.keep_alive_s if resident.users else resident.expires_s - now
+    return LoadedModel(
+        source=resident.source,
+        info=runner.info,
+        expires_at=None if left == FOREVER else time.time() + max(0.0, left),
+        busy=runner.busy,
+        load_ns=load_ns,
+        pid=runner.pid,
+    )
+
+
+def states_folder(root: Path | None, resident: Resident) -> Path | None:
+    """The folder for states of a model under this engine, made where it is missing; or none."""
+    if root is None:
+        return None
+    kind = f"{VERSION}-{resident.options.cache_type}"
+    folder = root / resident.source.digest.hex / kind
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder
 
 
 def out_of_room(

@@ -24,6 +24,7 @@ from .confine import confine, give_up_privileges, limit
 from .constraingate import Constrainer
 from .context import ContextParams, LlamaBackend
 from .cores import usable_cores
+from .diskstates import DiskStates
 from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
 from .errors import EngineError, LoadError
@@ -62,6 +63,10 @@ class Runner:
         self.context_length: int = load["num_ctx"]
         adapters = [self.model.load_adapter(Path(path)) for path in load["adapters"]]
         params = self._context_params(options, load["num_contexts"])
+        folder = load["states"]
+        self._states = (
+            DiskStates(STATES_BUDGET, Path(folder)) if folder else HostStates(STATES_BUDGET)
+        )
         self.num_cells = 0
         self.engine: Engine | None = None
         if self.model.can_generate:
@@ -89,7 +94,7 @@ class Runner:
             Vocabulary(self.model.pieces, self.model.end_tokens, self.model.control_tokens),
             context_length=self.context_length,
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
-            states=HostStates(STATES_BUDGET),
+            states=self._states,
             max_draft=min(options.draft_num_predict, MAX_DRAFT),
         )
 
@@ -309,7 +314,8 @@ def main(arguments: list[str]) -> int:
     if load is None:
         return 0
     limit(address_space=load["address_space"], cpu_seconds=load["cpu_seconds"])
-    confine(Path(path) for path in load["weights"] + load["adapters"])
+    files = [Path(path) for path in load["weights"] + load["adapters"]]
+    confine(files, writable=Path(load["states"]) if load["states"] else None)
     threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
     started = time.monotonic_ns()
     try:

@@ -269,12 +269,23 @@ class Scheduler:
             if source in self._finished:
                 self._finished.move_to_end(source)
             self._backend.copy(source, slot, length)
+            self._keep_beginning(sequence, source, length)
         self.tree.attach(slot, match)
         if not sequence.is_exclusive:
             length = self._restore(sequence, length)
         sequence.computed = length
         if not sequence.cached and len(sequence.tokens) == sequence.num_prompt:
             sequence.cached = length
+
+    def _keep_beginning(self, sequence: Sequence, source: int, length: int) -> None:
+        """Two requests share this and go on differently: a system prompt, worth keeping."""
+        if self.tree.length(source) == length:
+            return
+        tokens = sequence.tokens[:length]
+        if self.states.wants(tokens, sequence.group):
+            state = self._backend.save(sequence.slot)
+            if state is not None:
+                self.states.keep(tokens, state, sequence.group)
 
     def _restore(self, sequence: Sequence, shared: int) -> int:
         """Put a saved state into a slot where that is longer than what it shares."""

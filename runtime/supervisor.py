@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pannier.pkgmgr.digest import Digest
@@ -23,7 +24,16 @@ from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
 from .memory import MemoryPlan, available_memory, plan_memory
 from .process import RunnerLimits, RunnerProcess
 from .request import GenerationRequest, LoadOptions
-from .residents import Resident, first_to_go, kernel_advice, next_look, out_of_room, read_headers
+from .residents import (
+    Resident,
+    describe,
+    first_to_go,
+    kernel_advice,
+    next_look,
+    out_of_room,
+    read_headers,
+    states_folder,
+)
 from .supervised import Once, SupervisedStream, embeddings_of
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +55,7 @@ class Supervisor:
         defaults: LoadOptions | None = None,
         max_models: int = 0,
         limits: RunnerLimits | None = None,
+        states: Path | None = None,
         free_memory: Callable[[], int] = available_memory,
         silence_s: float = MAX_SILENCE_S,
         clock_s: Callable[[], float] = time.monotonic,
@@ -56,6 +67,7 @@ class Supervisor:
             defaults: load options where a request does not say.
             max_models: in memory at a time; 0 is as many as fit.
             limits: bounds on each runner process.
+            states: where runners keep shared beginnings of prompts between starts; None nowhere.
             free_memory: bytes that may be taken.
             silence_s: a busy runner that makes no step for so long is killed.
             clock_s: seconds that go on while time is not set back.
@@ -65,6 +77,7 @@ class Supervisor:
         self._clock_s = clock_s
         self._max_models = max_models
         self._limits = limits or RunnerLimits()
+        self._states = states
         self._free_memory = free_memory
         self._silence_s = silence_s
         self._crashes = CrashLog(clock_s)
@@ -287,6 +300,7 @@ class Supervisor:
                     resident.options,
                     plan=resident.plan,
                     limits=self._limits,
+                    states=states_folder(self._states, resident),
                     on_death=lambda: self._on_death(resident),
                 )
             resident.loaded_ns = time.monotonic_ns()
@@ -380,16 +394,4 @@ class Supervisor:
                 resident.gone.set()
 
     def _describe(self, resident: Resident, load_ns: int) -> LoadedModel:
-        runner = resident.runner
-        assert runner is not None
-        left = resident.keep_alive_s
-        if resident.users == 0:
-            left = resident.expires_s - self._clock_s()
-        return LoadedModel(
-            source=resident.source,
-            info=runner.info,
-            expires_at=None if left == FOREVER else time.time() + max(0.0, left),
-            busy=runner.busy,
-            load_ns=load_ns,
-            pid=runner.pid,
-        )
+        return describe(resident, load_ns, now=self._clock_s())
