@@ -301,7 +301,10 @@ class RegistryError(TransferError):
     Attributes:
         status: the HTTP status.
         codes: the spec's error codes in the body (`BLOB_UNKNOWN`, `DENIED`, …), possibly none.
+        retry_after_s: seconds to wait as the registry asked, None where it did not say.
     """
+
+    retry_after_s: float | None = None
 
     def __init__(
         self,
@@ -327,13 +330,7 @@ class Denied(RegistryError):
 
 
 class RateLimited(RegistryError):
-    """The registry asks to slow down.
-
-    Attributes:
-        retry_after_s: seconds to wait as the registry asked, None where it did not say.
-    """
-
-    retry_after_s: float | None = None
+    """The registry asks to slow down."""
 
 
 class StoreBusy(PannierError):

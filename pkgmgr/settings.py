@@ -34,6 +34,8 @@ class RegistrySettings:
         token_host: host of a token server that may be sent this registry's credentials.
         redirect_hosts: hosts that this registry may send us to although they are private.
         upload: `chunked` or `monolithic`.
+        jobs: how many blobs move at the same time.
+        limit_rate: bytes per second that the transfers with it may take together.
         dialect: what models are pushed as where nobody says.
     """
 
@@ -47,6 +49,8 @@ class RegistrySettings:
     location: str | None = None
     mirrors: tuple[str, ...] | None = None
     upload: str | None = None
+    jobs: int | None = None
+    limit_rate: int | None = None
     dialect: str | None = None
     blocked: bool | None = None
 
@@ -236,6 +240,10 @@ def _registry(host: str, value: object) -> RegistrySettings:
             said[key] = Path(_text(key, item)).expanduser()
         elif key in ("token_host", "location", "dialect"):
             said[key] = _text(key, item)
+        elif key == "jobs":
+            said[key] = int(_number(key, item, 1, _MAX_JOBS))
+        elif key == "limit_rate":
+            said[key] = parse_rate(str(item))
         elif key in ("mirrors", "redirect_hosts"):
             if not isinstance(item, list):
                 raise ValueError(f"{key} of {host} is not a list")

@@ -75,25 +75,21 @@ def settings_from(flags: dict[str, Any]) -> Settings:
     from ..errors import InvalidOption
     from ..settings import RegistrySettings, parse_rate
 
-    settings = load_settings()
-    settings = settings.with_flags(
+    jobs, rate = flags["jobs"], flags["limit_rate"]
+    if jobs is not None and not 0 < jobs <= 64:
+        raise InvalidOption(f"--jobs is {jobs}, not 1 to 64")
+    settings = load_settings().with_flags(
         RegistrySettings(
             plain_http=True if flags["plain_http"] else None,
             tls_verify=False if flags["insecure"] else _truth(flags["tls_verify"]),
             ca_file=flags["ca_file"],
             client_cert=flags["cert_file"],
             client_key=flags["key_file"],
+            jobs=jobs,
+            limit_rate=parse_rate(rate) if rate else None,
         )
     )
-    jobs = flags["jobs"]
-    if jobs is not None and not 0 < jobs <= 64:
-        raise InvalidOption(f"--jobs is {jobs}, not 1 to 64")
-    return replace(
-        settings,
-        jobs=jobs or settings.jobs,
-        limit_rate=parse_rate(flags["limit_rate"]) if flags["limit_rate"] else settings.limit_rate,
-        login=_login(flags["username"], flags["password_stdin"]),
-    )
+    return replace(settings, login=_login(flags["username"], flags["password_stdin"]))
 
 
 def _truth(text: str | None) -> bool | None:

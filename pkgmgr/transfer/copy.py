@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
+from concurrent.futures import wait as wait_all
 from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
@@ -212,7 +213,15 @@ def _receive(source: Ranged, target: Store, blob: Descriptor, on_event: OnEvent)
 def _receive_once(
     source: Ranged, target: Store, blob: Descriptor, on_event: OnEvent, connections: int
 ) -> None:
-    with target.receive(blob, wait=source.stop.wait) as partial:
+    told: list[str] = []
+
+    def wait_for(seconds: float) -> None:
+        if not told:
+            told.append(f"another process fetches {blob.digest.short}; waiting for it")
+            on_event(Noticed(told[0]))
+        source.stop.wait(seconds)
+
+    with target.receive(blob, wait=wait_for) as partial:
         if partial is None:
             on_event(Skipped(blob, "another process brought it"))
             return
@@ -279,7 +288,7 @@ def _each(
     with ThreadPoolExecutor(jobs, thread_name_prefix="pannier-copy") as pool:
         futures = [pool.submit(act, item) for item in items]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            done, _ = wait_all(futures, return_when=FIRST_EXCEPTION)
             failed = [error for future in done if (error := future.exception()) is not None]
             if failed:
                 raise next((e for e in failed if not isinstance(e, Cancelled)), failed[0])

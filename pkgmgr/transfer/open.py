@@ -78,6 +78,7 @@ def _open_wire(
         found = found or from_environ(settings.environ, named.host)
         return found or open_keychain(settings).find(named.host, named.repository)
 
+    rate = said.limit_rate or settings.limit_rate
     tools = Tools(
         open_session(guard, tls_for(named.host, said, settings)),
         guard,
@@ -85,8 +86,8 @@ def _open_wire(
         settings.environ,
         timeouts=settings.timeouts,
         retry=settings.retry,
-        limit=RateLimit(settings.limit_rate) if settings.limit_rate else None,
-        jobs=settings.jobs,
+        limit=RateLimit(rate) if rate else None,
+        jobs=said.jobs or settings.jobs,
         on_warning=on_warning,
     )
     return Wire(origin, tools)

@@ -135,7 +135,7 @@ def raise_for(reply: Reply, what: str, place: str) -> NoReturn:
     )
     hint = f"pannier login {place}" if reply.status in (401, 403) else None
     error = kind(text, status=reply.status, codes=codes, place=place, hint=hint)
-    if isinstance(error, RateLimited):
+    if reply.status in (429, 503):
         error.retry_after_s = retry_after_s(reply.headers.get("Retry-After"))
     raise error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from ..errors import Cancelled, RateLimited, TransferError
+from ..errors import Cancelled, RegistryError, TransferError
 
 # A registry that asks for more patience than this gets an error instead of a silent wait.
 MAX_RETRY_AFTER_S = 300.0
@@ -27,7 +27,7 @@ class RetryPolicy:
         """Seconds to wait after the `failures`-th failure in a row, None to give up."""
         if not error.temporary or failures >= self.attempts:
             return None
-        asked = error.retry_after_s if isinstance(error, RateLimited) else None
+        asked = error.retry_after_s if isinstance(error, RegistryError) else None
         if asked is not None:
             return asked if asked <= MAX_RETRY_AFTER_S else None
         most = min(self.first_wait_s * 2.0 ** (failures - 1), self.max_wait_s)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.artifacts import make_artifact
-from support.falseregistry import scripted
+from support.falseregistry import Handler, scripted
 from support.gguf import tiny_llama
 from support.registry import PROGRAM, DockerRegistry, docker_registry
 from support.transfers import open_quick
@@ -126,3 +129,39 @@ def test_a_layout_name_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
     assert pannier(tmp_path, "copy", f"oci:{tmp_path}/none", "localhost/x").returncode == 2
     assert pannier(tmp_path, "tags", "localhost/x", "--limit-rate", "fast").returncode == 2
     assert pannier(tmp_path, "tags", "localhost/x", "--tls-verify", "perhaps").returncode == 2
+
+
+def test_ctrl_c_keeps_what_has_arrived_and_says_so(tmp_path: Path) -> None:
+    data = bytes(3_000_000)
+    model = make_artifact(data)
+    stalled = threading.Event()
+
+    def stall(handler: Handler) -> bool:
+        if "Range" not in handler.headers:
+            return False
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-{len(data) - 1}/{len(data)}")
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        handler.send(data[:2_000_000])
+        stalled.set()
+        return bool(handler.rfile.read(1)) or True
+
+    with scripted(model, hook=stall) as server:
+        name = f"{server.host}/team/demo:1"
+        child = subprocess.Popen(
+            [sys.executable, "-c", MAIN, "pull", name],
+            env={"PANNIER_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), "PATH": ""},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert stalled.wait(30)
+        begun = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        _, said = child.communicate(timeout=30)
+        assert time.monotonic() - begun < 10
+    assert child.returncode == 130
+    assert "kept" in said
+    assert "goes on" in said
+    assert "Traceback" not in said
+    assert list((tmp_path / "home" / "ingest").glob("*.partial"))
