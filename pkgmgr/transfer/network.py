@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -162,15 +161,15 @@ def _connection_class(base: Any, guard: AddressGuard) -> Any:
 
         def getresponse(self) -> Any:
             # A socket timeout restarts with each byte, so a header could drip in for ever.
-            timer = threading.Timer(self.timeout or 60.0, _cut, (self.sock,))
+            late = threading.Event()
+            timer = threading.Timer(self.timeout or 60.0, _cut, (self.sock, late))
             timer.daemon = True
             timer.start()
-            begun = time.monotonic()
             try:
                 answer = super().getresponse()
             finally:
                 timer.cancel()
-            if time.monotonic() - begun >= timer.interval:
+            if late.is_set():
                 # http.client takes a header that was cut off for a whole one.
                 answer.close()
                 raise TimeoutError("the header took too long")
@@ -202,7 +201,9 @@ def _dial(
     raise failed or OSError("the name has no address")
 
 
-def _cut(connection: socket.socket | None) -> None:
+def _cut(connection: socket.socket | None, done: threading.Event | None = None) -> None:
+    if done is not None:
+        done.set()
     try:
         if connection is not None:
             connection.shutdown(socket.SHUT_RDWR)
