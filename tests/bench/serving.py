@@ -126,25 +126,24 @@ def wait_for(port: int) -> None:
     for _ in range(600):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         with contextlib.closing(connection), contextlib.suppress(OSError):
-            connection.request("GET", "/health" if port % 2 else "/")
+            # llama-server answers 503 while it loads.
+            connection.request("GET", "/v1/models")
             if connection.getresponse().status == 200:
                 return
         time.sleep(0.1)
     raise SystemExit("a server does not start")
 
 
-def free_port(*, odd: bool) -> int:
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            if port % 2 == odd:
-                return port
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextlib.contextmanager
 def pannier(home: str) -> Iterator[Ask]:
-    port = free_port(odd=False)
+    port = free_port()
     environment = {**os.environ, "PANNIER_HOME": home, "PANNIER_HOST": f"127.0.0.1:{port}"}
     with running([sys.executable, "-m", "pannier.api.main", "serve"], port, environment):
         ask = ask_pannier(port)
@@ -154,7 +153,7 @@ def pannier(home: str) -> Iterator[Ask]:
 
 @contextlib.contextmanager
 def llama_server(cells: int) -> Iterator[Ask]:
-    port, threads = free_port(odd=True), str(usable_cores())
+    port, threads = free_port(), str(usable_cores())
     command = [str(tools() / "llama-server"), "-m", str(smollm2()), "--port", str(port)]
     command += ["-c", str(cells), "-np", str(SLOTS), "-t", threads, "-tb", threads]
     command += ["--kv-unified", "-b", "512", "-ub", "512"]
