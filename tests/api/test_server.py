@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class App:
         self.started = threading.Event()
         self.ended: list[str] = []
         self.done = threading.Event()
+        self.go_on = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         return getattr(self, environ["PATH_INFO"].strip("/") or "root")(environ, start)
@@ -62,6 +64,13 @@ class App:
             tick.wait(0.005)
         self.ended.append("gone")
         self.done.set()
+
+    def gated(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
+        start("200 OK", [])
+        yield b"first"
+        self.started.set()
+        self.go_on.wait(10)
+        yield b"last"
 
     def breaks(self, environ: dict[str, Any], start: Callable[..., Any]) -> Iterator[bytes]:
         start("200 OK", [])
@@ -259,6 +268,34 @@ def test_two_hundred_streams_are_open_at_once(server: Server) -> None:
     assert get(server, "/") == (200, b"ok")
     for client in streams:
         client.close()
+
+
+def test_stopping_lets_a_running_answer_finish(app: App) -> None:
+    with running(app) as server:
+        client = connect(server)
+        client.sendall(b"GET /gated HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert app.started.wait(10)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        with suppress(OSError):  # until it takes no connections any more
+            while True:
+                connect(server).close()
+        app.go_on.set()
+        assert read_all(client).endswith(b"4\r\nlast\r\n0\r\n\r\n")
+        stopping.join()
+    client.close()
+
+
+def test_a_tls_handshake_that_never_comes_keeps_nobody_waiting(app: App, tmp_path: Path) -> None:
+    with running(app, tls=certificate(tmp_path)) as server:
+        held = [connect(server) for _ in range(20)]
+        trust = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+        client = http.client.HTTPSConnection(server.netloc, timeout=20, context=trust)
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"ok"
+        client.close()
+        for waiting in held:
+            waiting.close()
 
 
 def test_stopping_cuts_streams_that_outlast_the_deadline(app: App) -> None:
