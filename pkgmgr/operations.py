@@ -19,7 +19,7 @@ from .dialects.base import MAX_SMALL_BLOB
 from .digest import Digest
 from .errors import InvalidManifest, InvalidOption, ManifestError, UnknownDialect
 from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
-from .mediatypes import MANIFEST_TYPES, REF_NAME
+from .mediatypes import INDEX_TYPES, MANIFEST_TYPES, REF_NAME
 from .modelspec import ModelSpec, Role
 from .reference import Reference, is_tag
 from .store.index import Entry
@@ -305,9 +305,16 @@ def _chosen(
         raise InvalidOption("the name stands for one model, which has no variants")
     if isinstance(content, Manifest) or variant == variants.ALL:
         return root
-    choice = variants.choose(content, variant, free=variants.free_memory())
-    on_event(Noticed(f"taking variant {choice.variant}: {choice.reason}"))
-    return choice.variant.descriptor
+    for _ in range(variants.MAX_NESTING):
+        choice = variants.choose(content, variant, free=variants.free_memory())
+        on_event(Noticed(f"taking variant {choice.variant}: {choice.reason}"))
+        root = choice.variant.descriptor
+        if root.media_type not in INDEX_TYPES:
+            return root
+        content = attachments.read_manifest(registry, root)
+        if isinstance(content, Manifest):
+            break
+    raise InvalidManifest("its indexes are nested too deeply", digest=str(root.digest))
 
 
 def _tagged_children(content: Manifest | Index) -> Iterator[tuple[Descriptor, str]]:

@@ -29,6 +29,8 @@ _NEED = 1.2
 # Attestations that image builders put beside the images that they speak of.
 _ATTESTATION = "vnd.docker.reference.type"
 _MAX_VARIANTS = 64
+# Image tools wrap an index of platforms into another one at most once.
+MAX_NESTING = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from support.registry import DockerRegistry, docker_registry
 from pannier.pkgmgr import mediatypes as mt
 from pannier.pkgmgr import operations
 from pannier.pkgmgr.conversion import LossyConversion, push_as
+from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import InvalidOption, ModelNotFound, UnknownDialect
 from pannier.pkgmgr.manifest import Index, Manifest, parse
@@ -185,6 +187,24 @@ def test_an_index_travels_and_one_variant_is_pulled(
         operations.pull(other, name, settings=settings, variant="Q2_K")
     with pytest.raises(InvalidOption, match="has no variants"):
         operations.pull(other, two, settings=settings, variant="Q2_K")
+
+
+@pytest.mark.registry
+def test_a_nested_index_is_followed(
+    tmp_path: Path, store: Store, registry: DockerRegistry, settings: Settings
+) -> None:
+    name = Reference.parse(f"{registry.host}/team/nested:1")
+    inner = peers.modelpack("raw").store(store)
+    for _ in range(2):
+        document = {"schemaVersion": 2, "mediaType": mt.OCI_INDEX, "manifests": [inner.to_json()]}
+        raw = json.dumps(document).encode()
+        inner = Descriptor(mt.OCI_INDEX, Digest.of(raw), len(raw))
+        store.push(inner, io.BytesIO(raw))
+    store.tag(inner, name)
+    operations.push(store, name, settings=settings)
+    other = Store.open(tmp_path / "pulled")
+    operations.pull(other, name, settings=settings)
+    assert other.find(name).descriptor.digest == peers.modelpack("raw").descriptor.digest
 
 
 @pytest.mark.registry
