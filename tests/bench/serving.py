@@ -72,7 +72,10 @@ def stream(port: int, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any
             raise OSError(f"HTTP {response.status}: {response.read()[:200]!r}")
         for raw in response:
             line = raw.strip().removeprefix(b"data: ")
-            if line and line != b"[DONE]":
+            if line.startswith(b"error:"):
+                raise OSError(line[:200].decode("utf-8", "replace"))
+            # Neither the end mark nor comments that keep a connection alive.
+            if line.startswith(b"{"):
                 yield json.loads(line)
 
 
@@ -241,15 +244,20 @@ CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], int]] = {
 }
 
 
+def create_model(home: str) -> None:
+    """Store the model under test as `bench`."""
+    modelfile = Path(home) / "Modelfile"
+    modelfile.write_text(f"FROM {smollm2()}\n")
+    create = [sys.executable, "-m", "pannier.api.main", "create", "bench", "-f", str(modelfile)]
+    environment = {**os.environ, "PANNIER_HOME": home}
+    subprocess.run(create, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
 def main() -> None:
     chosen = sys.argv[1:] or list(CASES)
     print(f"{'case':14} {'what':26} {'pannier':>9} {'llama-srv':>9} {'ratio':>6}")
     with tempfile.TemporaryDirectory() as home:
-        modelfile = Path(home) / "Modelfile"
-        modelfile.write_text(f"FROM {smollm2()}\n")
-        create = [sys.executable, "-m", "pannier.api.main", "create", "bench", "-f", str(modelfile)]
-        environment = {**os.environ, "PANNIER_HOME": home}
-        subprocess.run(create, env=environment, check=True, stdout=subprocess.DEVNULL)
+        create_model(home)
         for name in chosen:
             case, cells = CASES[name]
             with pannier(home) as ask:
