@@ -15,7 +15,13 @@ from typing import BinaryIO
 
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import BlobNotFound, NetworkError, PannierError, SizeMismatch
+from pannier.pkgmgr.errors import (
+    BlobNotFound,
+    NetworkError,
+    NoSpace,
+    PannierError,
+    SizeMismatch,
+)
 from pannier.pkgmgr.transfer.content import Reader
 
 from .conditions import Span
@@ -103,7 +109,11 @@ class Fills:
         self._lock = threading.Lock()
 
     def start(self, name: str, descriptor: Descriptor) -> Fill | None:
-        """The fill of a blob, begun if it is not running; None where the blob is here by now."""
+        """The fill of a blob, begun if it is not running; None where the blob is here by now.
+
+        Raises:
+            Problem, NoSpace: where there is no room for it.
+        """
         with self._lock:
             fill = self._running.get(descriptor.digest)
             if fill is None:
@@ -111,6 +121,11 @@ class Fills:
                 if self.path_of(digest).exists():
                     return None
                 session = self._uploads.start(name, algorithm=digest.algorithm)
+                try:
+                    self._uploads.require_room(session, descriptor.size)
+                except BaseException:
+                    self._uploads.cancel(session)
+                    raise
                 fill = self._running[digest] = Fill(name, descriptor, session)
                 threading.Thread(
                     target=self._run, args=(fill,), name="pannier-fill", daemon=True
@@ -181,12 +196,18 @@ class FollowedBlob:
 
     def body(self, span: Span) -> Body:
         """The bytes of a span as soon as they are here."""
-        fill = self._fills.start(self._name, self._descriptor)
+        passed = PassedBlob(self._fills.upstream, self._name, self._descriptor)
         stored = self._fills.path_of(self._descriptor.digest)
+        try:
+            fill = self._fills.start(self._name, self._descriptor)
+        except (NoSpace, Problem) as error:
+            # No room to keep it is no reason not to pass it on.
+            log.warning("%s is not kept: %s", self._descriptor.digest, error)
+            return passed.body(span)
         if fill is None:
             return StoredBlob(stored).body(span)
         if span.start > fill.session.offset + AHEAD_BYTES:
-            return PassedBlob(self._fills.upstream, self._name, self._descriptor).body(span)
+            return passed.body(span)
         try:
             # Open from here on, the file keeps its bytes whatever becomes of its name.
             file = fill.session.path.open("rb")

@@ -86,6 +86,8 @@ def _take_body(surface: Surface, session: Session) -> None:
     """
     begun = session.offset
     expected = _expected_length(session)
+    if request.content_length:
+        surface.uploads.require_room(session, request.content_length)
     try:
         surface.uploads.append(session, request.stream)
     except TakenOver:

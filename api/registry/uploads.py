@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pannier.pkgmgr.digest import Digest, HashState
-from pannier.pkgmgr.errors import DigestMismatch
+from pannier.pkgmgr.errors import DigestMismatch, NoSpace
 from pannier.pkgmgr.store.files import disk_errors, write_all
 from pannier.pkgmgr.store.hashing import BackgroundHash, update_from_range
 from pannier.pkgmgr.store.ingest import publish
@@ -43,6 +44,8 @@ _READ_SIZE = 256 << 10
 # thread of its own, whose queue may hold 8 MiB: `BackgroundHash` does so for reads of this size.
 _MAX_THREADED = 8
 _INLINE_READ_SIZE = 128 << 10
+# Written bytes are given to the disk in steps of this size, as the store's own ingest does.
+_WRITEBACK = 16 << 20
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -137,6 +140,17 @@ class Uploads:
             session.touched = self._clock()
         return session
 
+    def require_room(self, session: Session, count: int) -> None:
+        """Refuse bytes that are announced before any of them is read.
+
+        Raises:
+            NoSpace: where the disk has less.
+        """
+        self._admit(session, count)
+        free = shutil.disk_usage(self._folder).free
+        if count > free:
+            raise NoSpace(session.path, needed=count, free=free)
+
     def append(self, session: Session, body: Body) -> None:
         """Take in a body from the session's offset on; what arrived before an error stays.
 
@@ -152,9 +166,11 @@ class Uploads:
                 with disk_errors(session.path):
                     os.ftruncate(fd, session.offset)
                     os.lseek(fd, session.offset, os.SEEK_SET)
+                flushed = session.offset
                 while data := body.read(size):
                     self._admit(session, len(data))
                     self._write(session, turn, fd, data)
+                    flushed = _begin_writeback(fd, flushed, session.offset)
         finally:
             os.close(fd)
             # The store's sweep goes by file times: keep the two files of a session together.
@@ -279,6 +295,14 @@ def _begin_turn(session: Session) -> BackgroundHash:
             session.turn.__exit__(None, None, None)
         session.turn = BackgroundHash(session.state)
         return session.turn
+
+
+def _begin_writeback(fd: int, begin: int, end: int) -> int:
+    """Let the disk work while more comes in, so that the sync at the end is short."""
+    if end - begin < _WRITEBACK:
+        return begin
+    os.posix_fadvise(fd, begin, end - begin, os.POSIX_FADV_DONTNEED)
+    return end
 
 
 def _digest_of(session: Session, wanted: Digest, fd: int) -> Digest:

@@ -145,6 +145,7 @@ def bridging(
     home: str = "edge",
     login: bool = False,
     flags: RegistrySettings | None = None,
+    max_store_size: int | None = None,
 ) -> Iterator[tuple[Client, Store]]:
     """A node in front of `upstream`, with a store of its own below `tmp_path`."""
     folder = tmp_path / home
@@ -155,6 +156,11 @@ def bridging(
         (folder / ".docker").mkdir()
         (folder / ".docker" / "config.json").write_text(json.dumps(config))
     settings = Settings(folder, environ, flags=flags or RegistrySettings())
-    options = Options(home=parse_upstream(upstream), upstream=settings, cache_size=cache_size)
+    options = Options(
+        home=parse_upstream(upstream),
+        upstream=settings,
+        cache_size=cache_size,
+        max_store_size=max_store_size,
+    )
     with serving(store, options) as client:
         yield client, store

@@ -186,6 +186,15 @@ def test_the_cache_makes_room_by_oldest_use(tmp_path: Path, upstream: Client) ->
         assert pull(client, name="team/m1") == b"\1" * 400_000
 
 
+def test_without_room_a_pull_still_goes_through(tmp_path: Path, upstream: Client) -> None:
+    push(upstream)
+    with bridging(tmp_path, upstream.netloc, max_store_size=10_000) as (client, store):
+        assert pull(client) == WEIGHTS
+        assert stored_bytes(store) < 10_000
+        refused = client.ask("POST", f"/v2/{NAME}/blobs/uploads/?digest={digest_of(b'x')}", WEIGHTS)
+        assert (refused.status, refused.code) == (403, "DENIED")
+
+
 def test_what_is_pushed_through_counts_as_cached(tmp_path: Path, upstream: Client) -> None:
     with bridging(tmp_path, upstream.netloc, cache_size=1_000_000) as (client, store):
         for number in (1, 2, 3):
