@@ -82,8 +82,6 @@ def show(
     insecure: Insecure = False,
 ) -> None:
     """Show what a model is and how it is set up."""
-    from ..trust import gate
-
     store = Store.open()
     far_header = None
     if remote:
@@ -114,10 +112,9 @@ def show(
     header = far_header or operations.read_header(store, spec)
     record = _show_record(model, header) | {"modelfile": parts["modelfile"]()}
     lines = [*_show_lines(model, header)]
-    verdict = gate.recorded(store, model.entry.reference)
-    if verdict is not None and verdict.digest == model.entry.descriptor.digest:
-        record |= {"trust": gate.record_json(verdict)}
-        lines += _section("Trust", list(gate.record_lines(verdict)))
+    verdict = _verdict(store, model)
+    record |= verdict[0]
+    lines += verdict[1]
     if verbose:
         record |= {"metadata": _metadata(header), "tensors": _tensor_records(header)}
         lines += _verbose_lines(header)
@@ -273,6 +270,16 @@ def _verbose_lines(header: Header) -> Iterator[str]:
         f"{one_line(t.name):<44} {t.type:<8} {'×'.join(map(str, t.shape))}" for t in header.tensors
     ]
     yield from _section("Tensors", tensors)
+
+
+def _verdict(store: Store, model: operations.Model) -> tuple[dict[str, Any], Iterator[str]]:
+    """What the trust policy last said of the model, nothing where it never did."""
+    from ..trust import gate
+
+    found = gate.recorded(store, model.entry.reference)
+    if found is None or found.digest != model.entry.descriptor.digest:
+        return {}, iter(())
+    return {"trust": gate.record_json(found)}, _section("Trust", list(gate.record_lines(found)))
 
 
 def _section(title: str, lines: list[str]) -> Iterator[str]:

@@ -108,9 +108,7 @@ def test_a_signed_model_is_verified_and_a_changed_key_is_not(
 
 def test_a_refused_model_neither_shows_as_trusted_nor_runs(pannier: Pannier, reviewer: str) -> None:
     (pannier.home / "policy.toml").write_text('version = 1\ndefault = "enforce"\n')
-    done = pannier("run", "reviewer", "hello")
-    assert (done.code != 0, done.out) == (True, "")
-    assert "trust policy refuses reviewer:latest: not signed" in done.err
+    pannier("run", "reviewer", "hello").fails(4, "trust policy refuses reviewer:latest")
     shown = json.loads(pannier("show", "reviewer", "--json").out)
     assert shown["trust"]["allowed"] is False
     assert "refused (enforce)" in pannier("show", "reviewer").out
