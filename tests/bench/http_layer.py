@@ -26,7 +26,7 @@ STREAMS, TOKENS = 8, 3000
 IDLE, CONCURRENT = 200, 64
 MODELS = 500
 HELLO = [{"role": "user", "content": "Hi"}]
-ROUTES = {
+ROUTES: dict[str, dict[str, object]] = {
     "/api/chat": {"model": "tiny", "messages": HELLO},
     "/v1/chat/completions": {"model": "tiny", "messages": HELLO, "stream": True},
     "/v1/messages": {"model": "tiny", "messages": HELLO, "stream": True, "max_tokens": 9999},
@@ -77,9 +77,7 @@ def main() -> None:
             get(server.netloc, "/api/tags")
             first = time.perf_counter() - began
             usual = timed(lambda: get(server.netloc, "/api/tags"))
-            print(
-                f"/api/tags with {MODELS} models: {usual:.1f} ms, at first {first * 1000:.0f} ms"
-            )
+            print(f"/api/tags with {MODELS} models: {usual:.1f} ms, at first {first * 1000:.0f} ms")
 
 
 def cpu_per_token(netloc: str, route: str, body: dict[str, object]) -> float:
