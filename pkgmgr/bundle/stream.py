@@ -79,6 +79,7 @@ class _Staging:
         self._bundle: Bundle | None = None
         self._has_layout = False
         self._needed: dict[Digest, Descriptor] | None = None
+        self._known: dict[Digest, Descriptor] = {}
         self._damage: str | None = None
 
     def run(self) -> Loaded:
@@ -110,6 +111,8 @@ class _Staging:
             self._needed = self._prepare(self._bundle)
         part = Descriptor("", digest, member.size)
         if self._needed is not None and digest not in self._needed:
+            if digest not in self._known:
+                raise InvalidBundle(self._place, f"blob {digest} belongs to no model")
             return
         if not self._store.exists(part):
             part = (self._needed or {}).get(digest, part)
@@ -125,6 +128,7 @@ class _Staging:
 
     def _prepare(self, bundle: Bundle) -> dict[Digest, Descriptor]:
         """Once all manifests are here: choose, ask the policy, and say what is needed."""
+        self._known = reachable_in(bundle, [item.descriptor for item in bundle.items])
         roots = []
         for item in choose(bundle, self._names):
             ask_policy(self._store, bundle, item, self._on_event)

@@ -365,6 +365,16 @@ def test_the_policy_is_asked_before_weights_come_in(
     assert ONE.name in names(target)
 
 
+def test_a_large_stray_blob_in_a_pipe_is_refused(tmp_path: Path, target: Store) -> None:
+    big = store_with(tmp_path / "big", {NAME: model(5, size=2_000_000)})
+    stray = weights(6, 3_000_000)
+    members = unpacked(exported(big, NAME))
+    members.append((f"blobs/sha256/{hashlib.sha256(stray).hexdigest()}", stray))
+    with pytest.raises(InvalidBundle, match="belongs to no model"):
+        load_stream(target, io.BytesIO(repacked(members)), place="standard input")
+    assert names(target) == set()
+
+
 def test_a_reader_sees_the_bundle_while_it_is_open(source: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "b.tar", exported(source, NAME))
     with open_bundle(path) as bundle:
