@@ -60,7 +60,7 @@ def test_ollama_generates_and_continues_with_context(theirs: ollama.Client) -> N
 
 
 def test_ollama_lists_shows_copies_and_deletes(theirs: ollama.Client) -> None:
-    assert [model.model for model in theirs.list().models] == ["smollm2:latest"]
+    assert "smollm2:latest" in [model.model for model in theirs.list().models]
     shown = theirs.show("smollm2")
     assert shown.details
     assert shown.details.family == "llama"
@@ -105,7 +105,7 @@ def test_openai_streams(openais: openai.OpenAI) -> None:
 
 
 def test_openai_lists_and_completes(openais: openai.OpenAI) -> None:
-    assert [model.id for model in openais.models.list()] == ["smollm2:latest"]
+    assert "smollm2:latest" in [model.id for model in openais.models.list()]
     assert openais.models.retrieve("smollm2").id == "smollm2"
     answer = openais.completions.create(
         model="smollm2", prompt="The capital of France is", max_tokens=5
