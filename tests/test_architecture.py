@@ -20,9 +20,11 @@ MAX_FUNCTION_LINES = 60
 
 HEAVY = {
     "cheroot",
+    "cryptography",
     "flask",
     "jinja2",
     "llama_cpp",
+    "llguidance",
     "numpy",
     "oras",
     "prompt_toolkit",
@@ -32,6 +34,7 @@ HEAVY = {
     "tqdm",
     "urllib3",
     "werkzeug",
+    "zstandard",
 }
 # What only one wrapper may import: the package → the places that may.
 WRAPPED = {
