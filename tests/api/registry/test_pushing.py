@@ -252,6 +252,16 @@ def test_the_quota_of_the_store(store: Store) -> None:
         assert client.ask("GET", f"/v2/team/smol/blobs/{digest_of(DATA)}").status == 200
 
 
+def test_the_quota_counts_what_came_a_moment_ago(store: Store) -> None:
+    with serving(store, Options(max_store_size=25_000)) as client:
+        client.push_blob("team/smol", DATA)
+        client.push_blob("team/smol", DATA[::-1])
+        refused = client.ask("POST", f"{UPLOADS}?digest={digest_of(DATA[1:])}", DATA[1:])
+        assert (refused.status, refused.code) == (403, "DENIED")
+        client.ask("DELETE", f"/v2/team/smol/blobs/{digest_of(DATA)}")
+        client.push_blob("team/smol", DATA[1:])
+
+
 def test_a_sweep_spares_what_a_push_has_brought(client: Client, store: Store) -> None:
     value = client.image("team/smol", DATA)
     store.collect(grace_s=0)
