@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,11 @@ from .sampling import Sampler
 
 # ggml's numbers of the types that cells may have.
 _CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+
+
+# From here on drawing takes longer than handing it to another thread: a chain over 262k tokens
+# takes 2.2 ms, 1.3 ms on two threads; over 49k tokens 0.4 ms (2-core Xeon).
+PARALLEL_VOCABULARY = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class ContextParams:
     threads: int
     batch_threads: int
     cache_type: str = "f16"
+    sampling_threads: int = 1
 
 
 class LlamaBackend:
@@ -62,7 +69,7 @@ class LlamaBackend:
             )
         self._memory = api.llama_get_memory(self._context)
         if not self._memory:
-            self.close()
+            api.llama_free(self._context)
             raise UnsupportedRequest("this model does not generate text")
         self.num_cells = int(api.llama_n_ctx(self._context))
         self.num_sequences = params.num_sequences
@@ -72,6 +79,9 @@ class LlamaBackend:
             api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle)
         )
         self._batch = RowBatch(api, self.batch_size)
+        workers = params.sampling_threads
+        is_large = model.vocabulary_size >= PARALLEL_VOCABULARY
+        self._pool = ThreadPoolExecutor(workers) if is_large and workers > 1 else None
         self._adapters = tuple(adapters)
         self._used: Adapters = ()
         self.use_adapters(None)
@@ -97,6 +107,8 @@ class LlamaBackend:
 
     def close(self) -> None:
         """Free the context. Idempotent."""
+        if self._pool is not None:
+            self._pool.shutdown()
         if self._context:
             self._api.llama_free(self._context)
             self._context = None
@@ -137,7 +149,11 @@ class LlamaBackend:
     def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:
         """See `Backend.sample`."""
         context = self._context
-        return [_chain(sampler).sample(context, row) for sampler, row in drawn]
+        if len(drawn) < 2 or self._pool is None:
+            return [_chain(sampler).sample(context, row) for sampler, row in drawn]
+        # The library sorts its output rows on first access; after that, reading is safe anywhere.
+        self._quick.llama_get_logits_ith(context, drawn[0][1])
+        return list(self._pool.map(lambda draw: _chain(draw[0]).sample(context, draw[1]), drawn))
 
     def logprobs(
         self, row: int, token: int, top: int

@@ -106,6 +106,7 @@ class Runner:
             batch_size=max(32, min(options.num_batch, self.context_length)),
             num_outputs=self._num_sequences(options) + MAX_STREAMS * options.draft_num_predict,
             cache_type=options.cache_type,
+            sampling_threads=threads,
             threads=threads,
             batch_threads=threads,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.models import gemma3, smollm2
 
+from pannier.runtime import context
 from pannier.runtime.answer import Piece, Vocabulary
 from pannier.runtime.backend import DecodeStatus, Row
 from pannier.runtime.context import ContextParams, LlamaBackend
@@ -35,9 +36,17 @@ def model(request: pytest.FixtureRequest) -> Iterator[Model]:
 class Bench:
     """An engine over a real model."""
 
-    def __init__(self, model: Model, *, cells: int = 4096, states: int = 0, max_draft: int = 0):
-        threads = 1
-        self.backend = LlamaBackend(model, ContextParams(cells, 16, 256, 16, threads, threads))
+    def __init__(
+        self,
+        model: Model,
+        *,
+        cells: int = 4096,
+        states: int = 0,
+        max_draft: int = 0,
+        samplers: int = 1,
+    ) -> None:
+        params = ContextParams(cells, 16, 256, 16, 1, 1, sampling_threads=samplers)
+        self.backend = LlamaBackend(model, params)
         vocabulary = Vocabulary(model.pieces, model.end_tokens, model.control_tokens)
         self.engine = Engine(
             self.backend,
@@ -54,8 +63,11 @@ class Bench:
     def __exit__(self, *_: object) -> None:
         self.backend.close()
 
-    def add(self, key: int, prompt: list[int], *, max_tokens: int = 12) -> None:
-        request = GenerationRequest((), sampling=GREEDY, max_tokens=max_tokens, want_context=True)
+    def add(
+        self, key: int, prompt: list[int], *, max_tokens: int = 12, temperature: float = 0
+    ) -> None:
+        sampling = SamplingParams(temperature=temperature, seed=key)
+        request = GenerationRequest((), sampling=sampling, max_tokens=max_tokens, want_context=True)
         self.engine.add(key, request, prompt)
 
     def run(self) -> dict[int, Piece]:
@@ -163,6 +175,19 @@ def test_guessed_tokens_change_nothing_but_the_steps_it_takes(model: Model) -> N
             ends |= {piece.key: piece for piece in bench.engine.step() if piece.finish}
     assert steps < 35
     assert regret(model, list(ends[1].context), len(prompt)) < 0.5
+
+
+def test_threads_draw_the_same_tokens(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = prompts_of(model, 4, 1)
+    results = []
+    for least in (1, 1 << 30):
+        monkeypatch.setattr(context, "PARALLEL_VOCABULARY", least)
+        with Bench(model, samplers=2) as bench:
+            for key, prompt in enumerate(prompts):
+                bench.add(key, prompt, max_tokens=6, temperature=1.0)
+            ends = bench.run()
+            results.append([ends[key].context for key in range(len(prompts))])
+    assert results[0] == results[1]
 
 
 def test_a_saved_state_continues_with_the_same_logits(model: Model) -> None:
