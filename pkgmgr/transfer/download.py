@@ -6,6 +6,7 @@ arrived is never asked for again; a broken range goes on where it broke.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,13 +20,16 @@ from .content import Reader, Source
 from .events import Advanced, OnEvent, Retried
 from .retry import RetryPolicy, Stop
 
-# Connections for one blob. Registries and their storage allow some ten for each client.
-MAX_CONNECTIONS = 8
+# Connections for one blob. Ollama opens sixteen to the same registries and their storage.
+MAX_CONNECTIONS = 12
 # How often it is asked whether one more connection would help, and what "it did" means.
 _TICK_S = 0.25
 _GAIN = 1.15
 # Bytes per second beyond which hashing and the disk are the limit, not the connection.
 _FAST = 400e6
+# A connection slower than this may be limited by its other end, so that more of them help.
+_SLOW = 50e6
+_PAUSE_TICKS = 8
 # One request fetches what a connection brings in about a second, within these bounds.
 _FIRST_SEGMENT = 16 << 20
 _MIN_SEGMENT = 4 << 20
@@ -107,17 +111,24 @@ class Download:
 
     def _watch(self, threads: list[threading.Thread]) -> None:
         """Add connections for as long as that makes it faster."""
-        before, best, growing = 0, 0.0, True
+        before, best, pause = 0, 0.0, 0
         while not self._done.wait(_TICK_S):
             with self._lock:
                 received, running = self._received, self._running
             rate, before = (received - before) / _TICK_S, received
-            if not growing or rate == 0 or self._streaming:
+            room = self._connections - running
+            if rate == 0 or rate >= _FAST or room <= 0 or self._streaming:
                 continue
-            growing = rate < _FAST and rate > best * _GAIN and running < self._connections
-            best = max(best, rate)
-            if growing:
-                self._start(threads, min(running, self._connections - running))
+            if pause > 0:
+                pause -= 1
+            elif rate > best * _GAIN:
+                best = rate
+                self._start(threads, min(running, room))
+            elif rate / running < _SLOW:
+                # Noise may have hidden a gain: ask again later, from here.
+                best, pause = 0.0, _PAUSE_TICKS
+            else:
+                pause = sys.maxsize
 
     def _start(self, threads: list[threading.Thread], count: int) -> None:
         with self._lock:
