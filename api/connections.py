@@ -320,7 +320,3 @@ class ConnectionManager:
     def _close(self, conn: Connection) -> None:
         self._forget(conn)
         conn.close()
-
-    @property
-    def _num_connections(self) -> int:
-        return len(self._waiting)
