@@ -157,16 +157,14 @@ def test_a_deterministic_request_repeats_beside_others(
     assert all(list(other)[-1].finish for other in others)
 
 
-def test_a_full_context_goes_on_or_ends_as_asked(
-    supervisor: Supervisor, source: ModelSource
-) -> None:
-    options = LoadOptions(num_ctx=128, num_thread=1)
+def test_a_full_context_goes_on_or_ends_as_asked(source: ModelSource) -> None:
     biased = SamplingParams(temperature=1, seed=1, logit_bias={2: -100.0, 0: -100.0})
-    for shift, most in ((True, 200), (False, 128)):
-        request = ask("Write a long story.", sampling=biased, max_tokens=200, shift=shift)
-        usage = list(supervisor.generate(source, request, options=options))[-1].usage
-        assert usage is not None
-        assert usage.completion_tokens == (200 if shift else most - usage.prompt_tokens + 1)
+    with Supervisor(defaults=LoadOptions(num_ctx=128, num_thread=1)) as supervisor:
+        for shift, most in ((True, 200), (False, 128)):
+            request = ask("Write a long story.", sampling=biased, max_tokens=200, shift=shift)
+            usage = list(supervisor.generate(source, request))[-1].usage
+            assert usage is not None
+            assert usage.completion_tokens == (200 if shift else most - usage.prompt_tokens + 1)
 
 
 def test_parallel_requests_answer_like_lonely_ones(
