@@ -7,7 +7,7 @@ progress goes to `on_event`. Building a model is `pannier.pkgmgr.modelfile.build
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,11 +17,19 @@ from .descriptor import Descriptor
 from .dialects import dialect_for, read_spec
 from .dialects.base import MAX_SMALL_BLOB
 from .digest import Digest
-from .errors import InvalidManifest, InvalidOption, ManifestError, UnknownDialect
+from .errors import (
+    IntegrityError,
+    InvalidManifest,
+    InvalidOption,
+    ManifestError,
+    NotFound,
+    UnknownDialect,
+)
 from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from .mediatypes import INDEX_TYPES, MANIFEST_TYPES, REF_NAME
 from .modelspec import ModelSpec, Role
 from .reference import Reference, is_tag
+from .store.collect import reachable
 from .store.index import Entry
 from .store.store import Store
 from .transfer.events import Noticed, OnEvent, ignore
@@ -281,15 +289,28 @@ def copy_name(store: Store, source: Reference, destination: Reference) -> Descri
 
 
 def remove(store: Store, references: Sequence[Reference]) -> Removed:
-    """Take names away, and with them what no other name needs.
+    """Take names away, and with them what they needed and no other name needs.
+
+    Blobs that have no name yet, such as those uploaded for a model to come, stay.
 
     Raises:
         ModelNotFound: for the first name that is not there; nothing was removed then.
     """
     found = [store.find(reference).reference for reference in references]
+    named = {entry.descriptor.digest: entry.descriptor for entry in store.entries()}
     for reference in found:
         attachments.remove_name(store, reference)
-    return Removed(tuple(found), store.collect(grace_s=0).size)
+    for entry in store.entries():
+        named.pop(entry.descriptor.digest, None)
+    only = {digest for descriptor in named.values() for digest in _needs(store, descriptor)}
+    return Removed(tuple(found), store.collect(grace_s=0, only=only).size)
+
+
+def _needs(store: Store, root: Descriptor) -> Iterator[Digest]:
+    """The digests of a manifest and all that it needs, as far as it can be read."""
+    with suppress(NotFound, ManifestError, IntegrityError):
+        for descriptor in reachable(iter((root,)), store.manifest):
+            yield descriptor.digest
 
 
 def _chosen(

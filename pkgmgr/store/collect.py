@@ -7,7 +7,7 @@ nothing reaches goes only when it is older than the grace time and older than ev
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,16 +85,23 @@ def require_closure(
             raise BlobNotFound(str(descriptor.digest))
 
 
-def sweep(blobs: Path, *, keep: set[Digest], older_than: float, dry_run: bool) -> Collected:
+def sweep(
+    blobs: Path, *, keep: set[Digest], older_than: float, dry_run: bool, only: Set[Digest] | None
+) -> Collected:
     """Remove the blob files that are not in `keep` and were last used before `older_than`.
 
-    What was unpacked from a layer in `keep` stays with it.
+    What was unpacked from a layer goes the way of the layer. `only` names the blobs that may go;
+    None is all.
     """
     keep = keep | set(derived.kept(blobs.parent, keep))
+    if only is not None:
+        only = only | set(derived.kept(blobs.parent, set(only)))
     count = size = 0
     for digest, entry in _blob_files(blobs):
+        if digest in keep or (only is not None and digest not in only):
+            continue
         status = entry.stat(follow_symlinks=False)
-        if digest in keep or status.st_mtime >= older_than:
+        if status.st_mtime >= older_than:
             continue
         if not dry_run:
             os.unlink(entry.path)

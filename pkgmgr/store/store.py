@@ -15,7 +15,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -268,10 +268,9 @@ class Store:
             ingest.copy_from(source.fileno(), on_bytes=on_bytes)
             return ingest.commit(), ingest.size
 
-    @contextmanager
     def receive(
         self, descriptor: Descriptor, *, wait: Callable[[float], None]
-    ) -> Iterator[Partial | None]:
+    ) -> AbstractContextManager[Partial | None]:
         """Take in a blob in pieces, going on where an earlier process stopped.
 
         Args:
@@ -281,11 +280,8 @@ class Store:
         Yields:
             The unfinished blob, or None once the blob is here because another process brought it.
         """
-        folder = self.root / "ingest"
-        with receive(
-            folder, self.path(descriptor.digest), descriptor, exists=self.exists, wait=wait
-        ) as partial:
-            yield partial
+        final = self.path(descriptor.digest)
+        return receive(self.root / "ingest", final, descriptor, exists=self.exists, wait=wait)
 
     def require_space(self, size: int) -> None:
         """Check that `size` more bytes fit, with some to spare.
@@ -322,19 +318,21 @@ class Store:
         """
         return flocked(self.root / ".lock", wait_s=wait_s)
 
-    def collect(self, *, grace_s: float, dry_run: bool = False) -> Collected:
-        """Remove what no name needs and nobody used within `grace_s` seconds.
+    def collect(
+        self, *, grace_s: float, dry_run: bool = False, only: Set[Digest] | None = None
+    ) -> Collected:
+        """Remove what no name needs and nobody used within `grace_s` seconds, of `only` or all.
 
         Raises:
-            BlobNotFound: where a named manifest is gone, since its blobs cannot be told then;
-                nothing is removed.
+            BlobNotFound: where a named manifest is gone; nothing is removed then.
         """
         now = time.time()
         with self.lock(), disk_errors(self.root):
             roots = iter(self._index().descriptors)
             keep = {item.digest for item in gc.reachable(roots, self.manifest)}
             limit = gc.cut_off(now, grace_s, self.root / "leases")
-            blobs = gc.sweep(self.root / "blobs", keep=keep, older_than=limit, dry_run=dry_run)
+            swept = self.root / "blobs"
+            blobs = gc.sweep(swept, keep=keep, older_than=limit, dry_run=dry_run, only=only)
             rest = gc.sweep_unfinished(self.root / "ingest", now=now, dry_run=dry_run)
         return Collected(blobs.count + rest.count, blobs.size + rest.size)
 

@@ -26,6 +26,7 @@ from pannier.pkgmgr.errors import (
     SizeMismatch,
     StoreBusy,
 )
+from pannier.pkgmgr.operations import remove
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
 
@@ -312,6 +313,16 @@ def test_collect_keeps_what_a_name_needs(store: Store) -> None:
     assert (collected.count, collected.size) == (2, len(dropped.raw) + len(b"dropped"))
     assert not store.exists(dropped.descriptor)
     assert all(store.exists(descriptor) for descriptor, _ in kept.blobs)
+
+
+def test_removing_a_model_spares_uploads_that_have_no_name_yet(store: Store) -> None:
+    model = make_artifact(b"weights")
+    model.push_to(store, str(NAME))
+    upload = describe(b"uploaded for a model to come")
+    store.push(upload, io.BytesIO(b"uploaded for a model to come"))
+    assert remove(store, [NAME]).size == len(model.raw) + len(b"weights") + len(b"{}")
+    assert store.exists(upload)
+    assert not store.exists(model.descriptor)
 
 
 def test_collect_spares_what_was_used_within_the_grace(store: Store) -> None:
