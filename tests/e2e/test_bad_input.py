@@ -171,7 +171,9 @@ def test_a_pull_that_is_ended_leaves_no_half_model(
         out, err = process.communicate(timeout=TIMEOUT_S)
     if number is signal.SIGINT:
         assert process.returncode == 130
-        assert err.strip() == "error: interrupted"
+        message, hint = err.strip().splitlines()[-2:]
+        assert message == "error: interrupted; what has arrived is kept"
+        assert hint.startswith("hint: ")
     assert out == ""
     assert "Traceback" not in err
     assert pannier.names() == []
