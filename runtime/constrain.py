@@ -22,8 +22,8 @@ MAX_SOURCE = 256 * 1024  # characters of a grammar or a schema as JSON
 MAX_DEPTH = 64  # of a schema
 MAX_ENUM = 5_000
 # Blanks between JSON tokens: enough for an indented object, not enough for a small model to lose
-# itself in line feeds.
-_BLANKS = r"(?:\n[ ]{0,32}|[ ])?"
+# itself, or to run into the limit of equal tokens in a row.
+_BLANKS = r"(?:\n[ ]{0,16}|[ ])?"
 
 
 def json_object() -> Constraint:
