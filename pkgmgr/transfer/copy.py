@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from ..descriptor import Descriptor
 from ..digest import Digest
-from ..errors import Cancelled, DigestMismatch, InvalidManifest, TransferError
+from ..errors import BlobNotFound, Cancelled, DigestMismatch, InvalidManifest, TransferError
 from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from ..mediatypes import INDEX_TYPES, MANIFEST_TYPES
 from ..store.store import Store
@@ -24,6 +24,7 @@ from .content import Reader, Source, Target
 from .download import MAX_CONNECTIONS, Download, Ranged
 from .events import (
     Advanced,
+    Event,
     Finished,
     Noticed,
     OnEvent,
@@ -80,6 +81,14 @@ class Mounting(Protocol):
         """Ask for a blob of the repository `source`; whether it was given."""
 
 
+@runtime_checkable
+class Resending(Protocol):
+    """A place that may say that it has a blob and not have it."""
+
+    def resend(self, descriptor: Descriptor, content: Reader, /) -> None:
+        """Take in a blob, whatever the place says of having it."""
+
+
 # Up to this size a blob is fetched again rather than gone on with.
 _SMALL = 1 << 20
 # An index may nest; a cycle cannot be built with digests, but a chain can be long.
@@ -107,6 +116,13 @@ def copy(
         IntegrityError: where bytes are not what their descriptor says.
         TransferError, NotFound, NoSpace: where a place fails.
     """
+    believed: set[Digest] = set()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Skipped):
+            believed.add(event.descriptor.digest)
+        on_event(event)
+
     jobs = min([item.jobs for item in (source, target) if isinstance(item, Patient)], default=1)
     with _leased(target):
         manifests = _manifests(source, root)
@@ -116,12 +132,12 @@ def copy(
         on_event(Planned((*blobs, *(item.descriptor for item in manifests))))
         _each(
             blobs,
-            lambda blob: _copy_blob(source, target, blob, on_event, mounts.get(blob.digest)),
+            lambda blob: _copy_blob(source, target, blob, watch, mounts.get(blob.digest)),
             jobs,
             lambda: _interrupt(source, target),
         )
         for manifest in reversed(manifests):
-            _push_manifest(target, manifest, on_event)
+            _push_manifest(source, target, manifest, believed, on_event)
 
 
 def _manifests(source: Source, root: Descriptor) -> list[Manifest | Index]:
@@ -189,7 +205,7 @@ def _copy_blob(
     elif isinstance(source, Ranged) and isinstance(target, Store) and blob.size > _SMALL:
         _receive(source, target, blob, on_event)
     else:
-        _send(source, target, blob, on_event)
+        _send(source, target.push, target, blob, on_event)
 
 
 def _mounted(source: Source, target: Target, blob: Descriptor, mount: str | None) -> bool:
@@ -231,7 +247,13 @@ def _receive_once(
     on_event(Finished(blob))
 
 
-def _send(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -> None:
+def _send(
+    source: Source,
+    push: Callable[[Descriptor, Reader], None],
+    target: Source,
+    blob: Descriptor,
+    on_event: OnEvent,
+) -> None:
     """Stream a blob from place to place, anew where a connection breaks."""
     registry = next((place for place in (target, source) if isinstance(place, Patient)), None)
     failures = 0
@@ -239,7 +261,7 @@ def _send(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -
         on_event(Started(blob))
         try:
             with source.fetch(blob) as content:
-                target.push(blob, _Counted(content, blob, on_event))
+                push(blob, _Counted(content, blob, on_event))
             break
         except TransferError as error:
             failures += 1
@@ -251,29 +273,54 @@ def _send(source: Source, target: Target, blob: Descriptor, on_event: OnEvent) -
     on_event(Finished(blob))
 
 
-def _push_manifest(target: Target, manifest: Manifest | Index, on_event: OnEvent) -> None:
+def _push_manifest(
+    source: Source,
+    target: Target,
+    manifest: Manifest | Index,
+    believed: set[Digest],
+    on_event: OnEvent,
+) -> None:
+    """Send a manifest; blobs that were `believed` to be there are sent if it is refused for them.
+
+    Some registries say that they have a blob that they collected or only cached.
+    """
     descriptor = manifest.descriptor
-    target.push(descriptor, io.BytesIO(manifest.raw))
+    try:
+        target.push(descriptor, io.BytesIO(manifest.raw))
+    except BlobNotFound:
+        blobs = [blob for blob in _blobs([manifest]) if blob.digest in believed]
+        if not isinstance(target, Resending) or not blobs:
+            raise
+        on_event(Noticed(f"{target.place} lacks layers that it said it has; sending them again"))
+        for blob in blobs:
+            _send(source, target.resend, target, blob, on_event)
+            believed.discard(blob.digest)
+        target.push(descriptor, io.BytesIO(manifest.raw))
     on_event(Finished(descriptor))
 
 
 class _Counted:
-    """A reader that tells how far it is."""
+    """A reader that tells how far it is; where it is taken elsewhere, what lies before is there."""
 
     def __init__(self, content: Reader, descriptor: Descriptor, on_event: OnEvent) -> None:
         self._content = content
         self._descriptor = descriptor
         self._on_event = on_event
+        self._position = 0
 
     def seekable(self) -> bool:
         return can_seek(self._content)
 
     def seek(self, position: int) -> None:
         seek_of(self._content)(position)
+        if position != self._position:
+            self._position = position
+            self._on_event(Started(self._descriptor, resumed=position))
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._content.read(size)
         if data:
+            self._position += len(data)
             self._on_event(Advanced(self._descriptor, len(data)))
         return data
 

@@ -21,7 +21,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Bytes of one blob begin to move. `resumed` bytes were there from an earlier attempt."""
+    """Bytes of one blob begin to move, or move from another place on.
+
+    `resumed` bytes were there from an earlier attempt; what `Advanced` told before is void.
+    """
 
     descriptor: Descriptor
     resumed: int = 0

@@ -203,6 +203,10 @@ class RegistryRepository(OrasMethods):
         elif not self.exists(descriptor):
             self._uploads.send(self._job(descriptor), content)
 
+    def resend(self, descriptor: Descriptor, content: Reader) -> None:
+        """Upload a blob although the registry says that it has it."""
+        self._uploads.resend(self._job(descriptor), content)
+
     def mount(self, descriptor: Descriptor, source: str) -> bool:
         """Ask the registry to take a blob over from another of its repositories."""
         if source == self._name:
@@ -234,9 +238,8 @@ class RegistryRepository(OrasMethods):
             ModelNotFound: where there is no such repository.
         """
         try:
-            return tuple(
-                pages(self.wire, f"{self._base}/tags/list?n=1000", "tags", self.scopes("GET"))
-            )
+            url = f"{self._base}/tags/list?n=1000"
+            return tuple(pages(self.wire, url, "tags", self.scopes("GET")))
         except RegistryError as error:
             if error.status == 404:
                 raise ModelNotFound(self.place) from error
@@ -376,7 +379,7 @@ class RegistryRepository(OrasMethods):
             ) as reply:
                 said = content_digest(reply)
         except RegistryError as error:
-            if "MANIFEST_BLOB_UNKNOWN" in error.codes:
+            if not {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}.isdisjoint(error.codes):
                 raise BlobNotFound(error.message, place=self.place) from error
             raise
         expected = descriptor.digest
@@ -392,6 +395,4 @@ def _api_name(reference: Reference) -> str:
 
 
 def _accept(descriptor: Descriptor) -> dict[str, str]:
-    if descriptor.media_type in _MANIFESTS:
-        return {"Accept": mediatypes.ACCEPT_MANIFEST}
-    return {}
+    return {"Accept": mediatypes.ACCEPT_MANIFEST} if descriptor.media_type in _MANIFESTS else {}

@@ -25,7 +25,7 @@ from .content import Reader
 from .origin import follow
 from .reply import Reply
 from .sessions import Session, Sessions
-from .sizedbody import SizedBody, can_seek
+from .sizedbody import SizedBody, can_seek, seek_of
 from .wire import Wire
 
 _log = logging.getLogger(__name__)
@@ -77,21 +77,30 @@ class Uploads:
             IntegrityError: where the registry has something else in the end.
             RegistryError: where the registry refuses.
         """
-        size = job.descriptor.size
-        chunked = self._wanted == "chunked" or (self._wanted is None and size > CHUNK)
-        if _MONOLITHIC.fullmatch(job.wire.origin.host) and self._wanted is None:
-            chunked = False
         try:
-            if chunked and size and can_seek(content):
-                self._in_chunks(job, content)
-            else:
-                self._at_once(job, content)
+            self.resend(job, content)
         except Cancelled:
             raise
         except TransferError:
             # The answer may have been lost on its way, or a 500 sent for a blob that was stored.
             if not _has(job):
                 raise
+            self._sessions.forget(job.base, job.descriptor.digest)
+
+    def resend(self, job: Job, content: Reader) -> None:
+        """Upload one blob; that the registry says to have it counts for nothing.
+
+        Raises:
+            IntegrityError, RegistryError: as for `send`.
+        """
+        size = job.descriptor.size
+        chunked = self._wanted == "chunked" or (self._wanted is None and size > CHUNK)
+        if _MONOLITHIC.fullmatch(job.wire.origin.host) and self._wanted is None:
+            chunked = False
+        if chunked and size and can_seek(content):
+            self._in_chunks(job, content)
+        else:
+            self._at_once(job, content)
         self._sessions.forget(job.base, job.descriptor.digest)
 
     def mount(self, job: Job, source: str, scopes: Scopes) -> bool:
@@ -120,6 +129,8 @@ class Uploads:
     def _in_chunks(self, job: Job, content: Reader) -> None:
         """Send the rest of a blob in chunks; what the registry has is never sent again."""
         session = self._resumed(job) or self._fresh(job)
+        # Whoever watches the content sees from this what was there, even where nothing is left.
+        seek_of(content)(session.offset)
         failures = setbacks = 0
         while session.offset < job.descriptor.size:
             try:

@@ -12,15 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.artifacts import describe, make_artifact
+from support.artifacts import Artifact, describe, make_artifact
 from support.falseregistry import Handler, Server, error_body, scripted
 from support.killing import TESTS
-from support.transfers import open_quick, settings_in
+from support.transfers import Log, open_quick, settings_in
 
-from pannier.pkgmgr.errors import NetworkError, RegistryError
+from pannier.pkgmgr.errors import BlobNotFound, NetworkError, RegistryError
 from pannier.pkgmgr.settings import RegistrySettings, Settings
 from pannier.pkgmgr.store.store import Store
 from pannier.pkgmgr.transfer import upload
+from pannier.pkgmgr.transfer.copy import copy
+from pannier.pkgmgr.transfer.events import Advanced, Noticed, Started
 
 DATA = os.urandom(1_000_000)
 BLOB = describe(DATA)
@@ -200,10 +202,12 @@ def test_a_session_of_another_time_begins_again(chunked: Settings) -> None:
 
 PUSH = """
 import pathlib
-from support.transfers import open_quick, settings_in
+from support.transfers import Log, open_quick, settings_in
 from support.artifacts import describe
 from pannier.pkgmgr.settings import RegistrySettings
 from pannier.pkgmgr.transfer import upload
+from pannier.pkgmgr.transfer.copy import copy
+from pannier.pkgmgr.transfer.events import Advanced, Noticed, Started
 upload.CHUNK = 300_000
 host, root, file = sys.argv[1:]
 settings = settings_in(pathlib.Path(root)).with_flags(RegistrySettings(upload="chunked"))
@@ -263,3 +267,83 @@ def test_a_mount_that_is_not_given_continues_as_an_upload(tmp_path: Path) -> Non
         repository.push(BLOB, io.BytesIO(DATA))
     assert has(server)
     assert len(server.script.requests("POST")) == 1
+
+
+def push_model(server: Server, settings: Settings, source: Store, model: Artifact) -> Log:
+    log = Log()
+    with open_quick(f"{server.host}/team/demo:1", settings.home, settings=settings) as repository:
+        copy(source, repository, model.descriptor, on_event=log)
+    return log
+
+
+def test_bytes_that_an_earlier_push_sent_are_told_as_resumed(
+    chunked: Settings, store: Store
+) -> None:
+    model = make_artifact(DATA)
+    model.push_to(store, "localhost/team/demo:1")
+    with scripted() as server:
+        server.script.hook = lambda handler: (
+            "600000-" in handler.headers.get("Content-Range", "") and handler.answer(403)
+        )
+        with pytest.raises(RegistryError):
+            push_model(server, chunked, store, model)
+        server.script.hook = None
+        log = push_model(server, chunked, store, model)
+    resumed = [item.resumed for item in log.events if isinstance(item, Started)]
+    moved = [
+        item.count
+        for item in log.events
+        if isinstance(item, Advanced) and item.descriptor.digest == BLOB.digest
+    ]
+    assert has(server)
+    assert 600_000 in resumed
+    assert sum(moved) == 400_000
+
+
+class Pretending:
+    """A hook that says to have every blob and refuses manifests whose layers it lacks."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.refused = 0
+
+    def __call__(self, handler: Handler) -> bool:
+        if handler.command == "HEAD" and "/blobs/" in handler.path:
+            return handler.answer(200)
+        if handler.command != "PUT" or "/manifests/" not in handler.path or handler.script.blobs:
+            return False
+        self.refused += 1
+        handler.body()
+        return handler.answer(404, error_body(self.code))
+
+
+@pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"])
+def test_layers_that_were_only_said_to_be_there_are_sent_after_all(
+    tmp_path: Path, store: Store, code: str
+) -> None:
+    model, pretending = make_artifact(DATA, b"small"), Pretending(code)
+    model.push_to(store, "localhost/team/demo:1")
+    with scripted(hook=pretending) as server:
+        log = push_model(server, settings_in(tmp_path), store, model)
+    assert pretending.refused == 1
+    assert server.script.blobs == {str(item.digest): data for item, data in model.blobs}
+    assert str(model.descriptor.digest) in server.script.manifests
+    assert len(log.of(Noticed)) == 1
+
+
+def test_layers_are_sent_a_second_time_once_only(tmp_path: Path, store: Store) -> None:
+    model = make_artifact(DATA)
+    model.push_to(store, "localhost/team/demo:1")
+
+    def hook(handler: Handler) -> bool:
+        if handler.command == "HEAD" and "/blobs/" in handler.path:
+            return handler.answer(200)
+        if handler.command == "PUT" and "/manifests/" in handler.path:
+            handler.body()
+            return handler.answer(400, error_body("MANIFEST_BLOB_UNKNOWN"))
+        return False
+
+    with scripted(hook=hook) as server, pytest.raises(BlobNotFound):
+        push_model(server, settings_in(tmp_path), store, model)
+    assert len(server.script.requests("PUT", "/manifests/")) == 2
+    assert len(server.script.requests("POST")) == len(model.blobs)
