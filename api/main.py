@@ -34,7 +34,10 @@ def main() -> None:
 def command_line() -> LazyGroup:
     """All commands."""
     group = build(TOPICS + UPPER_TOPICS)
-    group.services = {"effective_template": "pannier.api.effective:effective_template"}
+    group.services = {
+        "effective_template": "pannier.api.effective:effective_template",
+        "quantizer": "pannier.runtime.quantize:quantizer",
+    }
     return group
 
 

@@ -44,6 +44,8 @@ FILE_TYPES: Mapping[int, str] = {
     30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4", 39: "NVFP4",
     40: "Q1_0",
 }  # fmt: skip
+# Of these, the ones that lost nothing yet.
+WHOLE_TYPES = frozenset({"F32", "F16", "BF16"})
 DEFAULT_ALIGNMENT = 32
 
 

@@ -15,14 +15,13 @@ from pathlib import Path
 
 from pannier.pkgmgr import gguf
 from pannier.pkgmgr.errors import InvalidOption, NoSpace
-from pannier.pkgmgr.gguf_types import FILE_TYPES
+from pannier.pkgmgr.gguf_types import FILE_TYPES, WHOLE_TYPES
+from pannier.pkgmgr.modelfile.quantized import Quantizer
 
 from .cores import usable_cores
 from .errors import EngineError, UnsupportedRequest
 from .isolation import scrubbed_environment, signal_name
 
-# Types that nothing was lost in yet.
-_WHOLE = frozenset({"F32", "F16", "BF16"})
 # What the library writes of each tensor: "[  12/ 272]  blk.0.…".
 _PROGRESS = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
 _ALIASES = {"Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "Q3_K": "Q3_K_M"}
@@ -45,6 +44,31 @@ def file_type(name: str) -> int:
             return number
     usual = "q4_0, q4_K_M, q5_K_M, q6_K, q8_0, f16"
     raise InvalidOption(f"unknown quantization {name!r}", hint=f"use one of {usual}")
+
+
+def quantizer(kind: str, on_progress: Callable[[str, int, int], None]) -> Quantizer:
+    """What makes the weights of a new model smaller, for `modelfile.build`.
+
+    Args:
+        kind: such as q4_K_M, in any case.
+        on_progress: gets a status to show, and bytes of the weights done and in all.
+
+    Raises:
+        InvalidOption: there is no such type.
+    """
+    name = FILE_TYPES[file_type(kind)]
+
+    def write(source: Path, target: Path, level: str) -> None:
+        status = f"quantizing {level} model to {name}"
+        size = source.stat().st_size
+
+        def note(done: int, total: int) -> None:
+            on_progress(status, size * done // total, size)
+
+        on_progress(status, 0, size)
+        quantize(source, target, name, on_progress=note)
+
+    return Quantizer(name, write)
 
 
 def quantize(
@@ -74,7 +98,7 @@ def quantize(
     with source.open("rb") as stream:
         header = gguf.read_header(stream, size=size, name=source.name)
     gguf.check(header, size=size, name=source.name)
-    if header.quantization not in _WHOLE and not again:
+    if header.quantization not in WHOLE_TYPES and not again:
         raise UnsupportedRequest(
             f"{source.name} is quantized already ({header.quantization})",
             hint="start from an F16 or BF16 file, or allow the loss with --again",

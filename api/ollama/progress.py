@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from flask import Response, jsonify
 
@@ -33,8 +33,17 @@ from ..streaming import ndjson
 # Ollama reports about 16 times a second; SDKs draw a bar from every object.
 _INTERVAL_S = 0.06
 _POLL_S = 0.25
+# Clients cut a name for their bar out of it.
+_NO_DIGEST = "0" * 19
 
-Status = Callable[[str], None]
+
+class Status(Protocol):
+    """Says a status, with how far it has come where that is known."""
+
+    def __call__(self, status: str, completed: int = 0, total: int = 0) -> None:
+        """Say it; raises `Cancelled` where nobody listens any more."""
+
+
 Operation = Callable[[OnEvent, Status], object]
 _Line = Mapping[str, Any]
 
@@ -113,10 +122,11 @@ class _Work:
         except BaseException as error:  # handed to the request's thread, which logs it
             self._lines.put(error)
 
-    def _say(self, status: str) -> None:
+    def _say(self, status: str, completed: int = 0, total: int = 0) -> None:
         if self._stop.is_set():
             raise Cancelled
-        self._lines.put({"status": status})
+        counts = {"digest": _NO_DIGEST, "total": total, "completed": completed} if total else {}
+        self._lines.put({"status": status, **counts})
 
     def _on_event(self, event: Event) -> None:
         if self._stop.is_set():

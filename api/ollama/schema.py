@@ -178,5 +178,7 @@ class CreateRequest(_Named):
     renderer: str = ""
     parser: str = ""
     requires: str = ""
+    draft_quantize: str = ""
+    remote_host: str = ""
     info: dict[str, Any] = Field(default_factory=dict)
     stream: bool = True

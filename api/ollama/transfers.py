@@ -18,6 +18,7 @@ from pannier.pkgmgr.modelspec import ChatMessage, Role
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import RegistrySettings, Settings
 from pannier.pkgmgr.transfer.events import OnEvent
+from pannier.runtime.quantize import file_type, quantizer
 
 from ..errors import RequestError
 from ..service import Service
@@ -28,6 +29,12 @@ from .schema import CreateRequest, TransferRequest
 
 _COPY_BYTES = 1 << 20
 _MAX_FILES = 64
+# Fields of a create request that have no effect here, and why.
+_REFUSED = {
+    "info": "what a model is, its files say",
+    "remote_host": "there are no models on other servers",
+    "draft_quantize": "quantize the draft model by itself",
+}
 
 
 def add_routes(routes: Blueprint, service: Service) -> None:
@@ -130,10 +137,14 @@ def _push(service: Service, body: TransferRequest) -> Response:
 
 def _create(service: Service, body: CreateRequest) -> Response:
     reference = _named(service, body.wanted, "invalid model name")
-    if body.quantize or body.quantization:
-        raise RequestError(400, "quantization over the API is not supported", param="quantize")
+    for field, reason in _REFUSED.items():
+        if getattr(body, field):
+            raise RequestError(400, f'"{field}" is not supported: {reason}', param=field)
     if not (body.from_ or body.files):
         raise RequestError(400, "neither 'from' or 'files' was specified")
+    kind = body.quantize or body.quantization
+    if kind:
+        file_type(kind)
     ingredients = _ingredients(service, body)
 
     def work(on_event: OnEvent, say: Status) -> None:
@@ -142,7 +153,13 @@ def _create(service: Service, body: CreateRequest) -> Response:
             operations.pull(service.store, base, settings=service.settings, on_event=on_event)
 
         say("parsing GGUF")
-        descriptor = assemble(service.store, ingredients, reference, fetch=fetch)
+        descriptor = assemble(
+            service.store,
+            ingredients,
+            reference,
+            fetch=fetch,
+            quantizer=quantizer(kind, say) if kind else None,
+        )
         for layer in service.library.layers(descriptor.digest):
             say(f"using existing layer {layer}")
         for status in ("writing manifest", "success"):

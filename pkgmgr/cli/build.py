@@ -11,8 +11,9 @@ import typer
 from .. import operations
 from ..errors import ModelfileError
 from .names import Name, load_settings
-from .options import Json, Quiet
+from .options import Json
 from .output import Output
+from .services import service
 
 # A Modelfile is text that somebody wrote; more than this is some other file, given by mistake.
 _MAX_MODELFILE = 64 << 20
@@ -25,12 +26,19 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
+    context: typer.Context,
     name: Name,
     file: Annotated[
         Path, typer.Option("--file", "-f", help="The Modelfile; `-` reads standard input.")
     ] = Path("Modelfile"),
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--quantize", "-q", metavar="TYPE", help="Make the weights smaller: q4_K_M, q8_0, …"
+        ),
+    ] = None,
     as_json: Json = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no notes.")] = False,
 ) -> None:
     """Make a model from a Modelfile, and print its digest."""
     from ..modelfile.build import create as build
@@ -43,6 +51,9 @@ def create(
     modelfile = parse(decode(_read(file)), path=None if is_stdin else file)
     store = Store.open(settings.home)
     output = Output(as_json=as_json, quiet=quiet)
+    quantizer = None
+    if kind is not None:
+        quantizer = service(context, "quantizer", option="--quantize")(kind, output.steps)
     with output.progress(f"creating {reference.familiar}") as on_event:
         descriptor = build(
             store,
@@ -51,6 +62,7 @@ def create(
             base_dir=Path.cwd() if is_stdin else file.parent,
             on_event=on_event,
             fetch=lambda base: operations.pull(store, base, settings=settings, on_event=on_event),
+            quantizer=quantizer,
         )
     output.result(
         {"name": reference.familiar, "digest": str(descriptor.digest)},

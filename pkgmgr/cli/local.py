@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +14,7 @@ from ..store.store import Store
 from .names import Name, Names, parse_name, settings_for
 from .options import Insecure, Json, PlainHttp, Quiet, Yes
 from .output import Output, human_age, human_size, one_line, plain
+from .services import service
 
 if TYPE_CHECKING:
     from ..gguf import Header
@@ -132,11 +132,7 @@ def _show_effective(
     context: typer.Context, store: Store, spec: ModelSpec, *, as_json: bool
 ) -> None:
     """The template that makes the prompts; only the runtime knows which that is."""
-    place = getattr(context.find_root().command, "services", {}).get("effective_template")
-    if place is None:
-        raise InvalidOption("--effective needs pannier's runtime")
-    module, _, function = place.partition(":")
-    tell = getattr(importlib.import_module(module), function)
+    tell = service(context, "effective_template", option="--effective")
     found = tell(spec, operations.read_header(store, spec, arrays=True))
     output = Output(as_json=as_json)
     output.notice(f"{found['engine']}: {found['reason']}")

@@ -100,6 +100,12 @@ class Output:
         finally:
             bar.close()
 
+    def steps(self, status: str, done: int, total: int) -> None:
+        """Draw how far something has come that moves no blobs; on a terminal only."""
+        if total and self.is_interactive():
+            end = "\n" if done == total else ""
+            print(f"\r{status}: {done * 100 // total} %", end=end, file=sys.stderr, flush=True)
+
     def _note_event(self, event: Event) -> None:
         note = event_note(event)
         if note is not None:

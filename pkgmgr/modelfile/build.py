@@ -28,6 +28,7 @@ from ..store.store import Store
 from ..transfer.events import OnEvent, ignore
 from ..unpack import unpack
 from .gather import Headed, StoredFile, describe, draft_files, gather
+from .quantized import Quantizer, with_quantized_weights
 from .recipe import Ingredients, read_recipe
 from .sources import read_checked_header
 from .syntax import Modelfile
@@ -45,6 +46,7 @@ def create(
     base_dir: Path,
     on_event: OnEvent = ignore,
     fetch: Fetch | None = None,
+    quantizer: Quantizer | None = None,
 ) -> Descriptor:
     """Build a Modelfile's model and give it a name.
 
@@ -55,6 +57,7 @@ def create(
         base_dir: what relative paths in the Modelfile are relative to.
         on_event: told of the bytes of each file.
         fetch: called with a FROM name that the store does not have.
+        quantizer: makes the weights smaller; None takes them as they are.
 
     Raises:
         ModelfileError: with the line at fault; what is no GGUF and what is missing, too.
@@ -64,13 +67,18 @@ def create(
     with store.lease():
         ingredients = read_recipe(store, modelfile, base_dir=base_dir, on_event=on_event)
         try:
-            return assemble(store, ingredients, reference, fetch=fetch)
+            return assemble(store, ingredients, reference, fetch=fetch, quantizer=quantizer)
         except InvalidInput as error:
             raise modelfile.error(None, error.message, hint=error.hint) from error
 
 
 def assemble(
-    store: Store, ingredients: Ingredients, reference: Reference, *, fetch: Fetch | None = None
+    store: Store,
+    ingredients: Ingredients,
+    reference: Reference,
+    *,
+    fetch: Fetch | None = None,
+    quantizer: Quantizer | None = None,
 ) -> Descriptor:
     """Build a model of stored files and values, and give it a name.
 
@@ -79,8 +87,10 @@ def assemble(
         ModelNotFound: where the base is not here.
     """
     with store.lease():
-        composition = modelpack.compose(_draft(store, ingredients, fetch))
-        descriptor = put(store, composition)
+        draft = _draft(store, ingredients, fetch)
+        if quantizer:
+            draft = with_quantized_weights(store, draft, quantizer)
+        descriptor = put(store, modelpack.compose(draft))
         store.tag(descriptor, reference.with_digest(None))
     return descriptor
 

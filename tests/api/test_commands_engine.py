@@ -70,6 +70,24 @@ def test_an_unknown_type_is_a_usage_error(home: Path, kind: str) -> None:
     assert pannier("quantize", str(source), str(home / "x.gguf"), kind) == 2
 
 
+def test_a_model_is_created_with_smaller_weights(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_llama(home / "tiny.gguf")
+    modelfile = home / "Modelfile"
+    modelfile.write_text("FROM ./tiny.gguf\nSYSTEM be brief\n")
+    assert pannier("create", "small", "-q", "q8_0", "-f", str(modelfile)) == 0
+    capsys.readouterr()
+    assert pannier("show", "small", "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["system"] == "be brief"
+    assert shown["quantization"] == "Q8_0"
+    modelfile.write_text("FROM small\n")
+    assert pannier("create", "again", "-q", "q4_0", "-f", str(modelfile)) == 2
+    assert "only supported for F16, BF16 and F32 models" in capsys.readouterr().err
+    assert pannier("create", "x", "-q", "q9_9", "-f", str(modelfile)) == 2
+
+
 def test_no_gguf_is_refused(home: Path) -> None:
     (home / "bad.gguf").write_bytes(b"nothing")
     assert pannier("quantize", str(home / "bad.gguf"), str(home / "x.gguf"), "q8_0") == 2
