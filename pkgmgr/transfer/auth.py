@@ -28,6 +28,8 @@ _MAX_TOKEN = 64 << 10
 _DEFAULT_LIFE_S = 60.0
 _MAX_LIFE_S = 24 * 3600.0
 _CLIENT_ID = "pannier"
+# How a token server says that it has no GET, or no POST (GHCR 405, older Google ones 404).
+_NO_SUCH_METHOD = (404, 405)
 # Token servers of public registries that are on another host than their registry.
 KNOWN_TOKEN_HOSTS: Mapping[str, str] = {
     "registry-1.docker.io": "auth.docker.io",
@@ -50,6 +52,33 @@ class Asker(Protocol):
 class _Token:
     value: str
     expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is asked of a token server, in the two ways that there are."""
+
+    realm: str
+    service: str
+    scopes: tuple[str, ...]
+    ask: Asker
+
+    def get(self, credential: Credential | None) -> tuple[int, bytes]:
+        """token.md: a query, and Basic where there is a credential."""
+        query = [("service", self.service)] if self.service else []
+        query += [("scope", scope) for scope in self.scopes]
+        if credential is not None and credential.username:
+            query.append(("account", credential.username))
+        url = self.realm + ("&" if "?" in self.realm else "?") + urlencode(query)
+        headers = {"Authorization": credential.basic} if credential is not None else {}
+        return self.ask("GET", url, headers, None)
+
+    def post(self, **grant: str) -> tuple[int, bytes]:
+        """oauth.md: a form that holds the grant and its secrets."""
+        scope = " ".join(self.scopes)
+        form = {"service": self.service, "client_id": _CLIENT_ID, "scope": scope, **grant}
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self.ask("POST", self.realm, headers, urlencode(form).encode())
 
 
 class RegistryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras is untyped
@@ -156,7 +185,7 @@ class RegistryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras is
         if withheld:
             credential = None
         if self._refused and credential is not None:
-            raise self._unauthorized("refused the user name and password")
+            raise self._unauthorized(_refusal(credential))
         status, body = self._exchange(realm, service, scopes, credential, ask)
         if status in (400, 401, 403):
             if withheld:
@@ -166,8 +195,7 @@ class RegistryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras is
                     hint=f'set token_host = "{host}" for this registry in settings.toml',
                 )
             self._refused = credential is not None
-            reason = "refused the user name and password" if credential else "asks for a login"
-            raise self._unauthorized(reason)
+            raise self._unauthorized(_refusal(credential))
         if status != 200:
             raise RegistryError(
                 f"token server of {self._origin.netloc} answered {status}",
@@ -184,27 +212,25 @@ class RegistryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras is
         credential: Credential | None,
         ask: Asker,
     ) -> tuple[int, bytes]:
-        ordered = sorted(scopes)
+        """Ask for a token the way the credential is for, then the other way the server may know."""
+        request = _Request(realm, service, tuple(sorted(scopes)), ask)
         if credential is not None and credential.identity_token:
-            form = {
-                "grant_type": "refresh_token",
-                "service": service,
-                "client_id": _CLIENT_ID,
-                "scope": " ".join(ordered),
-                "refresh_token": credential.identity_token,
-            }
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            status, body = ask("POST", realm, headers, urlencode(form).encode())
-            if status not in (404, 405):
+            token = credential.identity_token
+            status, body = request.post(grant_type="refresh_token", refresh_token=token)
+            if status not in _NO_SUCH_METHOD:
                 return status, body
-            credential = Credential("<token>", credential.identity_token)
-        query = [("service", service)] if service else []
-        query += [("scope", scope) for scope in ordered]
-        if credential is not None and credential.username:
-            query.append(("account", credential.username))
-        url = realm + ("&" if "?" in realm else "?") + urlencode(query)
-        headers = {"Authorization": credential.basic} if credential is not None else {}
-        return ask("GET", url, headers, None)
+            # As docker-credential-helpers call the user of an identity token.
+            status, body = request.get(Credential(credential.username or "<token>", token))
+            if status in (400, 401, 403, *_NO_SUCH_METHOD):
+                self._refused = True
+                raise self._unauthorized("takes no identity tokens")
+            return status, body
+        status, body = request.get(credential)
+        if credential is not None and credential.username and _lacks_get(status, body):
+            status, body = request.post(
+                grant_type="password", username=credential.username, password=credential.password
+            )
+        return status, body
 
     def _read(self, body: bytes) -> _Token:
         try:
@@ -244,6 +270,18 @@ class RegistryAuth(oras.auth.base.AuthBackend):  # type: ignore[misc]  # oras is
 
 def _first(challenges: list[Challenge], scheme: str) -> Challenge | None:
     return next((item for item in challenges if item.scheme == scheme), None)
+
+
+def _refusal(credential: Credential | None) -> str:
+    if credential is None:
+        return "asks for a login"
+    kind = "identity token" if credential.identity_token else "user name and password"
+    return f"refused the {kind}"
+
+
+def _lacks_get(status: int, body: bytes) -> bool:
+    """Whether a token server that was asked by GET is likely to know POST only."""
+    return status in _NO_SUCH_METHOD or (status == 400 and b"unsupported" in body.lower())
 
 
 def _life(value: Any) -> float:

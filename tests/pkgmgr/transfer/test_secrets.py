@@ -233,23 +233,6 @@ def test_one_token_serves_a_whole_pull(store: Store) -> None:
     assert "service=s" in asked.path
 
 
-def test_an_identity_token_is_traded_by_post_and_else_by_get(store: Store) -> None:
-    def token(handler: Handler) -> bool:
-        if handler.command == "POST":
-            body = handler.body()
-            assert b"grant_type=refresh_token" in body
-            assert b"refresh_token=R3FRESH" in body
-            return handler.answer(405)
-        return handler.answer(200, b'{"token": "good"}')
-
-    with scripted(DEMO) as server:
-        server.script.hook = guarded(token)
-        credential = Credential(identity_token="R3FRESH")
-        pull(f"{server.host}/team/demo:1", store, credential=credential)
-        methods = [seen.method for seen in server.script.seen if "/token" in seen.path]
-    assert methods[:2] == ["POST", "GET"]
-
-
 def test_a_registry_token_is_sent_as_it_is(store: Store) -> None:
     with scripted(DEMO) as server:
         server.script.hook = guarded(lambda handler: handler.answer(500))
