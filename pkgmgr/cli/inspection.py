@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,7 @@ def inspect(
 
     reference = settings.parse(name)
     if remote:
+        settings = replace(settings, login_host=reference.host)
         found = annotate_remote(reference, settings=settings)
     else:
         found = annotate_stored(Store.open(settings.home), reference)

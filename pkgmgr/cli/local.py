@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +11,18 @@ import typer
 
 from .. import operations
 from ..errors import InvalidOption
+from ..settings import Settings
 from ..store.store import Store
-from .names import Name, Names, parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet, Yes
+from .names import Name, Names, parse_name
+from .network import with_network
+from .options import Json, Quiet, Yes
 from .output import Output, human_age, human_size, one_line, plain
 from .services import service
 
 if TYPE_CHECKING:
     from ..gguf import Header
     from ..modelspec import ModelSpec
+    from ..reference import Reference
 
 # `show` prints this many lines of a licence; `--license` prints all of them.
 _LICENSE_LINES = 2
@@ -29,7 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command("list")(list_models)
     app.command("ls", hidden=True)(list_models)
-    app.command("show")(show)
+    app.command("show")(with_network(show))
     app.command("cp")(copy)
     app.command("rm")(remove)
 
@@ -63,6 +67,7 @@ def list_models(
 def show(
     context: typer.Context,
     name: Name,
+    settings: Settings,
     as_json: Json = False,
     modelfile: Annotated[bool, typer.Option("--modelfile", help="Only the Modelfile.")] = False,
     parameters: Annotated[bool, typer.Option("--parameters", help="Only the parameters.")] = False,
@@ -78,16 +83,14 @@ def show(
     remote: Annotated[
         bool, typer.Option("--remote", help="Ask the registry; no weights are fetched.")
     ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
 ) -> None:
     """Show what a model is and how it is set up."""
     store = Store.open()
     far_header = None
     if remote:
-        model, far_header = _read_remote(name, plain_http=plain_http, insecure=insecure)
+        model, far_header = _read_remote(settings.parse(name), settings)
     else:
-        model = operations.read_model(store, parse_name(name))
+        model = operations.read_model(store, settings.parse(name))
     spec = model.spec
     parts = {
         "modelfile": lambda: operations.modelfile_text(store, model),
@@ -121,11 +124,10 @@ def show(
     Output(as_json=as_json).result(record, lines=lines)
 
 
-def _read_remote(name: str, *, plain_http: bool, insecure: bool) -> tuple[operations.Model, Header]:
+def _read_remote(reference: Reference, settings: Settings) -> tuple[operations.Model, Header]:
     from ..inspecting import read_remote
 
-    settings = settings_for(plain_http=plain_http, insecure=insecure)
-    return read_remote(settings.parse(name), settings=settings)
+    return read_remote(reference, settings=replace(settings, login_host=reference.host))
 
 
 def _show_effective(

@@ -9,8 +9,10 @@ import typer
 
 from ..errors import InvalidOption, NotFound
 from ..reference import Reference
-from .names import load_settings, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet
+from ..settings import Settings
+from .names import load_settings
+from .network import with_tls
+from .options import Json, Quiet
 from .output import Output
 
 Host = Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="The registry.")]
@@ -19,18 +21,17 @@ _MAX_PASSWORD = 64 << 10
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command("login")(login)
+    app.command("login")(with_tls(login))
     app.command("logout")(logout)
 
 
 def login(
     host: Host,
+    settings: Settings,
     username: Annotated[str | None, typer.Option("--username", "-u", help="Who you are.")] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
     ] = False,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -44,7 +45,6 @@ def login(
             raise InvalidOption("no user name", hint="use --username, and --password-stdin")
         username = typer.prompt("Username", err=True)
     credential = Credential(str(username), _password(password_stdin))
-    settings = settings_for(plain_http=plain_http, insecure=insecure)
     with open_registry(reference, settings=settings, credential=credential) as registry:
         registry.ping()
     place = open_keychain(settings).store(reference.host, credential)

@@ -1,7 +1,7 @@
 """The options of every command that speaks to a registry, added to it by a decorator.
 
 A command that takes `settings: Settings` and is wrapped in `with_network` gets the options below
-instead of that parameter.
+instead of that parameter; one that is wrapped in `with_tls` only those about TLS.
 """
 
 from __future__ import annotations
@@ -45,20 +45,30 @@ _TYPES: dict[str, tuple[Any, Any]] = {
     "jobs": (int | None, None),
     "limit_rate": (str | None, None),
 }
+_UNSAID = {name: default for name, (_, default) in _TYPES.items()}
+_TLS = ("plain_http", "tls_verify", "insecure", "ca_file", "cert_file", "key_file")
 _MAX_PASSWORD = 64 << 10
 
 
 def with_network(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with options in place of its parameter `settings`."""
+    """`command` with all options in place of its parameter `settings`."""
+    return _with(command, tuple(_TYPES))
 
+
+def with_tls(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with the options about TLS in place of its parameter `settings`."""
+    return _with(command, _TLS)
+
+
+def _with(command: Callable[..., None], names: tuple[str, ...]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(**values: Any) -> None:
-        flags = {name: values.pop(name) for name in _TYPES}
-        return command(**values, settings=settings_from(flags))
+        flags = {name: values.pop(name) for name in names}
+        return command(**values, settings=settings_from(_UNSAID | flags))
 
     signature = inspect.signature(command, eval_str=True)
     kept = [item for item in signature.parameters.values() if item.name != "settings"]
-    added = [_parameter(name) for name in _TYPES]
+    added = [_parameter(name) for name in names]
     wrapper.__signature__ = signature.replace(  # type: ignore[attr-defined]  # typer reads it
         parameters=[item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*kept, *added)]
     )

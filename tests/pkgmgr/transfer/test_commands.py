@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.artifacts import make_artifact
-from support.falseregistry import Handler, scripted
+from support.falseregistry import Handler, Server, scripted
 from support.gguf import tiny_llama
 from support.registry import PROGRAM, DockerRegistry, docker_registry
 from support.transfers import open_quick
@@ -25,10 +27,13 @@ MAIN = "import sys; from pannier.api.main import main; sys.exit(main())"
 DEMO = make_artifact(b"weights" * 1000, b"small")
 
 
-def pannier(root: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def pannier(
+    root: Path, *arguments: str, stdin: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", MAIN, *arguments],
         env={"PANNIER_HOME": str(root / "home"), "HOME": str(root), "PATH": "", **environ},
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,
@@ -165,3 +170,58 @@ def test_ctrl_c_keeps_what_has_arrived_and_says_so(tmp_path: Path) -> None:
     assert "goes on" in said
     assert "Traceback" not in said
     assert list((tmp_path / "home" / "ingest").glob("*.partial"))
+
+
+PEMS = Path(__file__).parents[2] / "support" / "tls"
+BASIC = f"Basic {base64.b64encode(b'alice:secret').decode()}"
+
+
+@pytest.fixture
+def closed() -> Iterator[Server]:
+    """A registry with TLS of an own authority and a login."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(PEMS / "right.pem", PEMS / "key.pem")
+
+    def hook(handler: Handler) -> bool:
+        if handler.headers.get("Authorization") == BASIC:
+            return False
+        return handler.answer(401, b"", {"WWW-Authenticate": "Basic"})
+
+    with scripted(DEMO, hook=hook, tls=context) as server:
+        yield server
+
+
+LOGIN = ("--username", "alice", "--password-stdin")
+
+
+def ask(root: Path, server: Server, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    settings = root / "home" / "settings.toml"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(f'[registry."{server.host}"]\nplain_http = false\n')
+    return pannier(root, *map(str, arguments), stdin="secret\n")
+
+
+@pytest.mark.parametrize(
+    "trust", [("--ca-file", PEMS / "right.pem"), ("--tls-verify", "false"), ("--insecure",)]
+)
+def test_login_takes_the_tls_options(
+    closed: Server, tmp_path: Path, trust: tuple[str | Path, ...]
+) -> None:
+    assert ask(tmp_path, closed, "login", closed.host, *LOGIN).returncode == 5
+    assert not (tmp_path / "home" / "auth.json").exists()
+    done = ask(tmp_path, closed, "login", closed.host, *LOGIN, *trust)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "home" / "auth.json").exists()
+
+
+@pytest.mark.parametrize("command", ["show", "inspect"])
+def test_remote_looks_take_the_network_options(
+    closed: Server, tmp_path: Path, command: str
+) -> None:
+    name = f"{closed.host}/team/demo:1"
+    look = (command, "--remote", name, *LOGIN)
+    assert "TLS" in ask(tmp_path, closed, *look).stderr
+    assert closed.script.requests("GET", "/manifests/") == []
+    ask(tmp_path, closed, *look, "--ca-file", PEMS / "right.pem")
+    asked = closed.script.requests("HEAD", "/manifests/")
+    assert asked[-1].headers["authorization"] == BASIC
