@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import CorruptStore, InvalidOption
+from ..settings import Settings
 from ..store.store import Store
 from .bundle import parse_size
-from .names import Name, parse_name, settings_for
-from .options import Insecure, Json, PlainHttp, Quiet, Yes
+from .names import Name, parse_name
+from .network import with_tls
+from .options import Json, Quiet, Yes
 from .output import Output, human_size
 
 if TYPE_CHECKING:
-    from ..settings import Settings
     from ..upkeep.repair import Mended
     from ..upkeep.verify import Fault, Verified
 
@@ -24,13 +25,14 @@ _MINUTES = 60.0
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    app.command("verify")(verify)
+    app.command("verify")(with_tls(verify))
     app.command("prune")(prune)
     app.command("df")(disk_usage)
     app.command("blocks")(blocks)
 
 
 def verify(
+    settings: Settings,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every model (as without a name).")] = False,
     quick: Annotated[
@@ -51,8 +53,6 @@ def verify(
     limit_rate: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Bytes per second, such as 200M.")
     ] = None,
-    plain_http: PlainHttp = False,
-    insecure: Insecure = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,7 +77,6 @@ def verify(
         )
     mended: tuple[Mended, ...] = ()
     if repair and found.faults:
-        settings = settings_for(plain_http=plain_http, insecure=insecure)
         mended = _repair(store, found.faults, from_ or [], settings, output)
     left = [item.fault for item in mended if item.place is None] if mended else found.faults
     _print_verified(output, found, mended, num_left=len(left))

@@ -225,3 +225,16 @@ def test_remote_looks_take_the_network_options(
     ask(tmp_path, closed, *look, "--ca-file", PEMS / "right.pem")
     asked = closed.script.requests("HEAD", "/manifests/")
     assert asked[-1].headers["authorization"] == BASIC
+
+
+def test_repairs_take_the_tls_options(closed: Server, tmp_path: Path) -> None:
+    name, trust = f"{closed.host}/team/demo:1", ("--ca-file", PEMS / "right.pem")
+    assert ask(tmp_path, closed, "login", closed.host, *LOGIN, *trust).returncode == 0
+    assert ask(tmp_path, closed, "pull", name, *trust).returncode == 0
+    blob = tmp_path / "home" / "blobs" / "sha256" / DEMO.blobs[1][0].digest.hex
+    blob.chmod(0o644)
+    blob.write_bytes(b"rotten")
+    assert ask(tmp_path, closed, "verify", "--repair").returncode != 0
+    done = ask(tmp_path, closed, "verify", "--repair", *trust)
+    assert done.returncode == 0, done.stderr
+    assert blob.read_bytes() == DEMO.blobs[1][1]
