@@ -40,6 +40,7 @@ class Answer:
         model: the model that answers; its `load_ns` is what this call waited for loading.
         name: the model's shortest name.
         trimmed: the messages that were left out of the prompt; None where all are in.
+        usage: what is known so far: nothing, then all about the prompt, at the end all.
     """
 
     def __init__(
@@ -61,11 +62,17 @@ class Answer:
         self.model = stream.model
         self.name = name
         self.trimmed = trimmed
+        self.usage = Usage()
 
     @property
     def elapsed_ns(self) -> int:
         """Since the call came in."""
         return time.monotonic_ns() - self._began_ns
+
+    @property
+    def truncated_tokens(self) -> int:
+        """Tokens that were left out because the context is too small, as far as is known."""
+        return self.usage.truncated_tokens + (self.trimmed.tokens if self.trimmed else 0)
 
     def next(self, timeout_s: float) -> Piece | None:
         """The next piece, or None where none came in time.
@@ -115,6 +122,7 @@ class Answer:
 
     def _sorted(self, delta: Delta) -> Iterator[Piece]:
         """What a delta makes certain: nothing, or one piece for each kind of output."""
+        self.usage = delta.usage or self.usage
         outputs = self._parser.feed(delta.text) if delta.text else []
         if delta.finish is not None:
             outputs = [*outputs, *self._parser.finish()]
@@ -126,7 +134,7 @@ class Answer:
         if delta.finish is not None or logprobs:
             yield Piece(
                 finish=delta.finish,
-                usage=delta.usage,
+                usage=delta.usage if delta.finish is not None else None,
                 context=delta.context,
                 stop_text=delta.stop_text,
                 logprobs=logprobs,

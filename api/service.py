@@ -45,6 +45,7 @@ class Call:
         logit_bias: token id → value added to its logit.
         format: what the answer must be: "json" for any object, a JSON schema, None for any text.
         tool_choice: "auto", "none", "required", or the name of the one tool to call.
+        client: whose it is; clients that wait for one model get equal shares.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Call:
     logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
     format: str | Mapping[str, Any] | None = None
     tool_choice: str = "auto"
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,7 @@ class Service:
             control_tokens=prompt.control_tokens,
             shift=call.shift,
             logprobs=call.logprobs,
+            client=call.client,
             constraint=constraint,
         )
         stream = unless_gone(

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, request
@@ -18,12 +19,14 @@ from pannier.pkgmgr.errors import PannierError
 
 from .answer import Answer, Piece
 from .gateway import ClientGone
+from .service import Call
 
 log = logging.getLogger(__name__)
 
 # Between two signs of life on an event stream; proxies commonly cut after 60 s of silence.
 PING_S = 15.0
 JSON = "application/json; charset=utf-8"
+TRUNCATED_HEADER = "X-Pannier-Truncated"
 PING = b": ping\n\n"
 
 # How long each of several answers is listened to in turn.
@@ -38,6 +41,19 @@ def client_gone() -> Callable[[], bool]:
     """Whether the current request's client has closed; for servers that cannot tell, never."""
     gone: Callable[[], bool] = request.environ.get("pannier.client_gone", lambda: False)
     return gone
+
+
+def from_client(call: Call) -> Call:
+    """A call with the address that the current request came from."""
+    return replace(call, client=request.remote_addr or "")
+
+
+def marked(response: Response, *answers: Answer) -> Response:
+    """Name the tokens that a context had no room for, if that is known when the headers go."""
+    tokens = max(answer.truncated_tokens for answer in answers)
+    if tokens:
+        response.headers[TRUNCATED_HEADER] = str(tokens)
+    return response
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .backend import TokenGate, TokenSampler
 from .request import FinishReason, GenerationRequest, TokenLogprob, Usage
@@ -27,7 +27,10 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one step adds to one answer. `finish` and `usage` come together, at its end."""
+    """What one step adds to one answer.
+
+    `finish` comes at its end, with `usage`; the first piece has the prompt's part of the usage.
+    """
 
     key: int
     text: str = ""
@@ -55,6 +58,7 @@ class Answer:
         "_stream",
         "_text",
         "_tokens",
+        "_told_prompt",
         "_truncated",
         "_vocabulary",
         "can_shift",
@@ -100,6 +104,7 @@ class Answer:
         self._equal = 0
         self._text = ""
         self._tokens = 0
+        self._told_prompt = False
         self._logprobs: list[TokenLogprob] = []
 
     @property
@@ -154,15 +159,25 @@ class Answer:
             return FinishReason.LENGTH
         return None
 
-    def piece(self, key: int) -> Piece:
+    def piece(self, key: int, *, cached: int) -> Piece:
         """What has come since the last piece."""
         piece = Piece(key, self._text, self._tokens)
         if self._logprobs:
-            piece = Piece(key, self._text, self._tokens, logprobs=tuple(self._logprobs))
+            piece = replace(piece, logprobs=tuple(self._logprobs))
             self._logprobs.clear()
+        if not self._told_prompt:
+            self._told_prompt = True
+            piece = replace(piece, usage=self._prompt_usage(cached))
         self._text = ""
         self._tokens = 0
         return piece
+
+    def _prompt_usage(self, cached: int) -> Usage:
+        return Usage(
+            prompt_tokens=self._num_prompt,
+            cached_tokens=cached,
+            truncated_tokens=self._truncated,
+        )
 
     def last_piece(
         self, key: int, reason: FinishReason, *, now_ns: int, cached: int, tokens: Sequence[int]
@@ -174,10 +189,8 @@ class Answer:
             text += stopped_by
         started = self._started_ns or now_ns
         first = self._first_ns or now_ns
-        usage = Usage(
-            prompt_tokens=self._num_prompt,
-            cached_tokens=cached,
-            truncated_tokens=self._truncated,
+        usage = replace(
+            self._prompt_usage(cached),
             completion_tokens=self._drawn,
             queue_ns=started - self._arrived_ns,
             prompt_ns=first - started,

@@ -189,7 +189,7 @@ class Engine:
         if reason is not None:
             return self._finish(sequence, reason)
         answer: Answer = sequence.work
-        return answer.piece(sequence.key)
+        return answer.piece(sequence.key, cached=sequence.cached)
 
     def _shift(self, sequence: Sequence) -> FinishReason | None:
         """Make room in a full context, or say that the answer ends here."""

@@ -160,6 +160,7 @@ class Delta:
     """A piece of an answer. The last one of a stream has `finish` and `usage`.
 
     Attributes:
+        usage: on the first delta too, with what is known then: all about the prompt.
         text: whole characters only; may be empty.
         tokens: how many tokens this piece stands for.
         logprobs: of these tokens, where asked for.

@@ -291,7 +291,7 @@ def truncate(tokens: list[int], request: GenerationRequest, limit: int) -> tuple
 
 
 def _encode_piece(piece: Piece) -> list[Any]:
-    if piece.finish is None and piece.error is None and not piece.logprobs:
+    if piece.usage is None and piece.error is None and not piece.logprobs:
         return [piece.key, piece.text, piece.tokens]
     usage = None if piece.usage is None else frames.encode_usage(piece.usage)
     logprobs = [frames.encode_logprob(value) for value in piece.logprobs]

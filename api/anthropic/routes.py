@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify
@@ -15,7 +16,7 @@ from ..answer import Answer, Piece
 from ..errors import Failure, RequestError, failure_of
 from ..library import StoredModel
 from ..service import Call, Service
-from ..streaming import Item, client_gone, sse, ticking
+from ..streaming import Item, client_gone, from_client, marked, sse, ticking
 from ..wire import read_body, warned
 from . import convert, schema
 
@@ -56,7 +57,7 @@ def _find(service: Service, name: str) -> StoredModel:
 def _messages(service: Service, body: schema.MessagesRequest) -> Response:
     chat = convert.chat_of(body)
     thinks = "thinking" in _find(service, body.model).prompts.capabilities
-    call = convert.call_of(body, thinks=thinks)
+    call = from_client(convert.call_of(body, thinks=thinks))
     answer = service.chat(call, chat, gone=client_gone())
     message = {
         "id": f"msg_{secrets.token_hex(12)}",
@@ -66,21 +67,23 @@ def _messages(service: Service, body: schema.MessagesRequest) -> Response:
     }
     if body.stream:
         request_id = g.request_id
-        return sse(
+        response = sse(
             _events(answer, body, message),
             fault=lambda error: _fault(error, request_id),
             close=answer.close,
         )
+        return marked(response, answer)
     try:
         piece = answer.collect()
     finally:
         answer.close()
-    return jsonify(
+    response = jsonify(
         message
         | {"content": convert.blocks_of(piece)}
         | convert.stop_of(piece, body, called=bool(piece.tool_calls))
         | {"usage": convert.usage_of(piece.usage)}
     )
+    return marked(response, answer)
 
 
 def _fault(error: BaseException, request_id: str) -> Item:
@@ -94,13 +97,12 @@ def _events(
     blocks = _Blocks()
     began = False
     for piece in ticking(answer):
+        if piece is None:
+            yield _event("ping") if began else None
+            continue
         if not began:
             began = True
-            empty: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
-            yield _event("message_start", message=message | empty | {"usage": _NO_USAGE})
-        if piece is None:
-            yield _event("ping")
-            continue
+            yield _event("message_start", message=message | _EMPTY | _usage_of_prompt(answer))
         yield from blocks.add(piece)
         if piece.finish is not None:
             yield from blocks.end()
@@ -109,7 +111,11 @@ def _events(
             yield _event("message_stop")
 
 
-_NO_USAGE = {"input_tokens": 0, "output_tokens": 0}
+_EMPTY: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None}
+
+
+def _usage_of_prompt(answer: Answer) -> dict[str, Any]:
+    return {"usage": convert.usage_of(replace(answer.usage, completion_tokens=0))}
 
 
 def _event(name: str, **fields: Any) -> Item:

@@ -14,7 +14,7 @@ from pannier.runtime.prompt import ChatPrompt
 from ..answer import Answer, Piece
 from ..errors import Failure, RequestError, failure_of
 from ..service import Call, Service
-from ..streaming import client_gone, ndjson
+from ..streaming import client_gone, from_client, marked, ndjson
 from ..wire import read_body
 from . import catalogue, convert, embeddings, transfers
 from .schema import ChatRequest, GenerateRequest
@@ -62,7 +62,7 @@ def error_response(failure: Failure) -> Response:
 
 def _generate(service: Service, body: GenerateRequest) -> Response:
     completion = convert.completion_of(body)
-    call = convert.call_of(body)
+    call = from_client(convert.call_of(body))
     with_names(service, body.model, missing=RequestError(404, "model '' not found"))
     if body.debug_render_only:
         model, _ = service.find(call, "generate")
@@ -79,7 +79,7 @@ def _generate(service: Service, body: GenerateRequest) -> Response:
 
 
 def _chat(service: Service, body: ChatRequest) -> Response:
-    call, chat = convert.call_of(body), convert.chat_of(body)
+    call, chat = from_client(convert.call_of(body)), convert.chat_of(body)
     with_names(service, body.model, missing=RequestError(400, "model is required"))
     if body.debug_render_only:
         model, _ = service.find(call, "chat")
@@ -116,7 +116,7 @@ def with_names(service: Service, name: str, *, missing: RequestError) -> None:
 def _answer(answer: Answer, chunk: Chunk, *, stream: bool) -> Response:
     if not stream:
         try:
-            return jsonify(_chunk(answer, answer.collect(), chunk))
+            return marked(jsonify(_chunk(answer, answer.collect(), chunk)), answer)
         finally:
             answer.close()
 
@@ -125,7 +125,7 @@ def _answer(answer: Answer, chunk: Chunk, *, stream: bool) -> Response:
             if piece.text or piece.thinking or piece.tool_calls or piece.logprobs or piece.finish:
                 yield _chunk(answer, piece, chunk)
 
-    return ndjson(items(), fault=_fault, close=answer.close)
+    return marked(ndjson(items(), fault=_fault, close=answer.close), answer)
 
 
 def _chunk(answer: Answer, piece: Piece, chunk: Chunk) -> dict[str, Any]:

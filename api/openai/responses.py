@@ -16,7 +16,7 @@ from pannier.runtime.messages import ToolCall
 from ..answer import Answer, Piece
 from ..errors import failure_of
 from ..service import Service
-from ..streaming import Item, client_gone, sse, ticking
+from ..streaming import Item, client_gone, from_client, marked, sse, ticking
 from . import responses_convert as convert
 from .convert import call_json
 from .responses_schema import ResponsesRequest
@@ -25,19 +25,19 @@ from .texts import started
 
 def respond(service: Service, body: ResponsesRequest) -> Response:
     """Answer a request."""
-    chat, call = convert.chat_of(body), convert.call_of(body)
+    chat, call = convert.chat_of(body), from_client(convert.call_of(body))
     gone = client_gone()
     (answer,) = started(body.model, [partial(service.chat, call, chat, gone=gone)])
     run = _Run(_frame(body))
     if body.stream:
-        return sse(run.events(answer), fault=run.fault, close=answer.close)
+        return marked(sse(run.events(answer), fault=run.fault, close=answer.close), answer)
     try:
         for piece in answer:
             for _ in run.add(piece):
                 pass
     finally:
         answer.close()
-    return jsonify(run.response)
+    return marked(jsonify(run.response), answer)
 
 
 def _frame(body: ResponsesRequest) -> dict[str, Any]:

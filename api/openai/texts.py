@@ -18,7 +18,7 @@ from ..answer import Answer, Piece
 from ..errors import RequestError, failure_of
 from ..ollama.convert import MIN_LOGPROB, keep_alive_s, logprob_json
 from ..service import Completion, Service
-from ..streaming import Item, client_gone, merged, sse
+from ..streaming import Item, client_gone, from_client, marked, merged, sse
 from . import convert, schema
 
 FINGERPRINT = "fp_pannier"
@@ -54,7 +54,7 @@ class _Frame:
 def chat(service: Service, body: schema.ChatRequest) -> Response:
     """POST /v1/chat/completions."""
     chat = convert.chat_of(body)
-    call = convert.call_of(body, keep_alive_s=keep_alive_s(body.keep_alive))
+    call = from_client(convert.call_of(body, keep_alive_s=keep_alive_s(body.keep_alive)))
     gone = client_gone()
     calls = [convert.seeded(call, number) for number in range(body.n)]
     answers = started(body.model, [partial(service.chat, one, chat, gone=gone) for one in calls])
@@ -72,7 +72,7 @@ def complete(service: Service, body: schema.CompletionRequest) -> Response:
     prompts = convert.prompts_of(body)
     if len(prompts) * body.n > _MAX_CHOICES:
         raise RequestError(400, f"more than {_MAX_CHOICES} choices", param="prompt")
-    call = convert.completion_call_of(body, keep_alive_s=keep_alive_s(body.keep_alive))
+    call = from_client(convert.completion_call_of(body, keep_alive_s=keep_alive_s(body.keep_alive)))
     gone = client_gone()
     starts = [
         partial(service.complete, convert.seeded(call, number), prompt, gone=gone)
@@ -131,7 +131,7 @@ def _streamed(answers: list[Answer], items: Iterator[Item]) -> Response:
         for answer in answers:
             answer.close()
 
-    return sse(items, fault=fault, close=close, end=DONE)
+    return marked(sse(items, fault=fault, close=close, end=DONE), *answers)
 
 
 def _whole(
@@ -143,7 +143,8 @@ def _whole(
         for answer in answers:
             answer.close()
     choices = [choice(number, piece) for number, piece in enumerate(pieces)]
-    return jsonify(frame.wrap(choices, usage=_total([piece.usage for piece in pieces])))
+    body = frame.wrap(choices, usage=_total([piece.usage for piece in pieces]))
+    return marked(jsonify(body), *answers)
 
 
 def _total(usages: Sequence[Usage | None]) -> dict[str, Any]:

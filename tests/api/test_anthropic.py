@@ -11,7 +11,7 @@ from pannier.api.answer import Piece
 from pannier.api.anthropic.routes import _Blocks
 from pannier.runtime.errors import RunnerDied
 from pannier.runtime.messages import ToolCall
-from pannier.runtime.request import Delta, FinishReason
+from pannier.runtime.request import Delta, FinishReason, Usage
 
 PATH = "/v1/messages"
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -53,6 +53,16 @@ def test_a_message_streams_named_events_in_order(client: WebClient) -> None:
     assert found[2][1]["delta"] == {"type": "text_delta", "text": "Hello"}
     assert found[-2][1]["delta"]["stop_reason"] == "end_turn"
     assert found[-2][1]["usage"]["output_tokens"] == 3
+
+
+def test_the_first_event_counts_the_prompt(client: WebClient, runtime: ScriptedRuntime) -> None:
+    known = Usage(prompt_tokens=7, cached_tokens=2)
+    runtime.steps = [Delta("", 1, usage=known), *words("Hi")]
+    started = events(client.post(PATH, json={**BODY, "stream": True}))[0]
+    assert started[0] == "message_start"
+    usage = started[1]["message"]["usage"]
+    assert (usage["input_tokens"], usage["cache_read_input_tokens"]) == (5, 2)
+    assert usage["output_tokens"] == 0
 
 
 def test_thinking_text_and_calls_are_blocks_of_their_own() -> None:

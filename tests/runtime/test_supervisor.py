@@ -66,6 +66,9 @@ def test_a_question_is_answered_in_pieces(supervisor: Supervisor, source: ModelS
     assert end.usage.prompt_tokens == 13
     assert end.usage.completion_tokens == sum(delta.tokens for delta in deltas)
     assert min(end.usage.prompt_ns, end.usage.decode_ns) > 0
+    assert deltas[0].usage is not None
+    assert deltas[0].usage.prompt_tokens == 13
+    assert not any(delta.usage for delta in deltas[1:-1])
 
 
 def test_user_text_never_becomes_a_control_token(

@@ -1,0 +1,42 @@
+"""The same on every surface: what a context had no room for, and whose a request is."""
+
+import pytest
+from support.scripted import ScriptedRuntime
+from support.web import WebClient
+
+from pannier.runtime.request import Delta, FinishReason, Usage
+
+BODY = {"model": "tiny", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+TEXTS = (
+    ("/api/chat", BODY),
+    ("/api/generate", {"model": "tiny", "prompt": "Hi"}),
+    ("/v1/chat/completions", BODY),
+    ("/v1/completions", {"model": "tiny", "prompt": "Hi"}),
+    ("/v1/responses", {"model": "tiny", "input": "Hi"}),
+    ("/v1/messages", BODY),
+)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("path", "body"), TEXTS)
+def test_lost_tokens_stand_in_a_header(
+    client: WebClient, runtime: ScriptedRuntime, path: str, body: dict[str, object], stream: bool
+) -> None:
+    reply = client.post(path, json={**body, "stream": stream})
+    assert "X-Pannier-Truncated" not in reply.headers
+    lost = Usage(prompt_tokens=7, truncated_tokens=40)
+    runtime.steps = [
+        Delta("Hi", 1, usage=lost),
+        Delta(finish=FinishReason.STOP, usage=lost),
+    ]
+    reply = client.post(path, json={**body, "stream": stream})
+    assert reply.headers["X-Pannier-Truncated"] == "40"
+
+
+@pytest.mark.parametrize(("path", "body"), TEXTS)
+def test_a_request_is_its_addresss(
+    client: WebClient, runtime: ScriptedRuntime, path: str, body: dict[str, object]
+) -> None:
+    for address in ("127.0.0.1", "10.0.0.7"):
+        client.post(path, json={**body, "stream": False}, environ_base={"REMOTE_ADDR": address})
+    assert [asked.client for asked in runtime.requests] == ["127.0.0.1", "10.0.0.7"]
