@@ -232,8 +232,9 @@ def test_a_killed_push_is_gone_on_with(tmp_path: Path) -> None:
     with scripted(hook=hook) as server:
         arguments = [server.host, str(tmp_path), str(tmp_path / "blob")]
         command = [sys.executable, "-c", head + PUSH, *arguments]
-        victims.append(subprocess.Popen(command))
-        assert victims[0].wait(30) == -signal.SIGKILL
+        child = subprocess.Popen(command)
+        victims.append(child)
+        assert child.wait(30) == -signal.SIGKILL
         server.script.seen.clear()
         subprocess.run(command, check=True)
     assert has(server)
