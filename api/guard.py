@@ -25,6 +25,9 @@ DEFAULT_ORIGINS = (
     "vscode-file://*",
 )
 _METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+_EXPOSED = (
+    "X-Request-Id, Docker-Content-Digest, Content-Range, X-Pannier-Ignored, X-Pannier-Truncated"
+)
 _HEADERS = (
     "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, OpenAI-Beta, x-api-key,"
     " anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access,"
@@ -96,7 +99,7 @@ def cors_headers(origin: str) -> dict[str, str]:
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Methods": _METHODS,
         "Access-Control-Allow-Headers": _HEADERS,
-        "Access-Control-Expose-Headers": "X-Request-Id, Docker-Content-Digest, Content-Range",
+        "Access-Control-Expose-Headers": _EXPOSED,
         "Access-Control-Max-Age": str(_MAX_AGE_S),
         "Vary": "Origin",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,11 +46,14 @@ def with_quantized_weights(store: Store, draft: ModelDraft, quantizer: Quantizer
         )
     if level == quantizer.kind:
         return draft
-    with tempfile.TemporaryDirectory(dir=store.root) as folder:
-        path = Path(folder) / "model.gguf"
+    # What a crash leaves there, the store's collector removes.
+    path = store.root / "ingest" / f"{secrets.token_hex(8)}.quantized"
+    try:
         quantizer.write(source, path, level)
         made = read_checked_header(path, name="the model").quantization
         digest, size = store.ingest_file(path, on_bytes=None)
+    finally:
+        path.unlink(missing_ok=True)
     others = [file for file in draft.files if file.role is not Role.WEIGHTS]
     return replace(
         draft,

@@ -32,6 +32,7 @@ def test_a_model_is_made_smaller_while_it_is_created(
     assert shown["details"]["quantization_level"] == "Q8_0"
     assert shown["system"] == "You are a llama."
     assert quantizations(store) == {"F32", "Q8_0"}
+    assert list((store.root / "ingest").iterdir()) == []
 
 
 def test_what_is_quantized_already_is_refused(client: WebClient) -> None:
