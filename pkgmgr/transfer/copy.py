@@ -181,7 +181,10 @@ def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
 
 
 def _blobs(manifests: list[Manifest | Index]) -> list[Descriptor]:
-    """Every blob once, configs and small ones first; sizes that contradict are refused."""
+    """Every blob once, the small ones first; sizes that contradict are refused.
+
+    The largest goes right behind the smallest, so that the many small ones move beside it.
+    """
     found: dict[Digest, Descriptor] = {}
     for manifest in manifests:
         every = manifest.children if isinstance(manifest, Index) else manifest.layers
@@ -192,7 +195,8 @@ def _blobs(manifests: list[Manifest | Index]) -> list[Descriptor]:
             known = found.setdefault(child.digest, child)
             if known.size != child.size:
                 raise InvalidManifest(f"two sizes for {child.digest}")
-    return sorted(found.values(), key=lambda item: item.size)
+    blobs = sorted(found.values(), key=lambda item: item.size)
+    return [*blobs[:1], *blobs[:1:-1][:1], *blobs[1:-1]] if len(blobs) > 2 else blobs
 
 
 def _copy_blob(
