@@ -266,6 +266,11 @@ class Service:
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> Answer:
         began_ns = time.monotonic_ns()
+        if prompt.images:
+            raise UnsupportedRequest(
+                "images cannot be looked at yet: the engine loads no projectors",
+                hint="send the text alone",
+            )
         constraint = constraint_for(
             prompt,
             form=call.format,

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.gguf import tiny_llama, tiny_projector
 from support.http import connect
 from support.scripted import USAGE, ScriptedRuntime, words
 from support.web import Reply, WebClient
 
 from pannier.api.server import Server
+from pannier.pkgmgr.modelfile.build import create
+from pannier.pkgmgr.modelfile.syntax import parse
+from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
 from pannier.runtime.errors import ContextOverflow, QueueFull, RunnerDied
 from pannier.runtime.interface import FOREVER
@@ -212,6 +216,19 @@ def test_render_only_shows_the_prompt(client: WebClient, runtime: ScriptedRuntim
     shown = client.post("/api/chat", json=body).json["_debug_info"]
     assert shown["rendered_template"] == "<|user|>\nHi</s>\n<|assistant|>\n"
     assert shown["image_count"] == 0
+    assert runtime.requests == []
+
+
+def test_images_are_refused_and_never_dropped(
+    client: WebClient, store: Store, tmp_path: Path, runtime: ScriptedRuntime
+) -> None:
+    weights, projector = tiny_llama(tmp_path / "w.gguf"), tiny_projector(tmp_path / "mmproj.gguf")
+    text = f"FROM {weights}\nFROM {projector}\n"
+    create(store, parse(text), Reference.parse("seer"), base_dir=Path("/"))
+    message = {"role": "user", "content": "What is this?", "images": ["aGVsbG8="]}
+    reply = post(client, "/api/chat", model="seer", messages=[message])
+    assert reply.status_code == 400
+    assert "images" in reply.json["error"]
     assert runtime.requests == []
 
 
