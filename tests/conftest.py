@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -14,6 +15,13 @@ _NEEDS: Mapping[str, tuple[str, Callable[[], bool]]] = {
     "skopeo": ("skopeo", lambda: shutil.which("skopeo") is not None),
     "engine": ("llama_cpp", lambda: importlib.util.find_spec("llama_cpp") is not None),
 }
+
+
+def pytest_configure() -> None:
+    # A shell without job control starts background jobs with SIGINT ignored, and programs that
+    # the tests start would inherit that: Ctrl-C could not be tested.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
