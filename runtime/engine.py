@@ -19,6 +19,7 @@ from .request import FinishReason, GenerationRequest
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .speculate import MAX_STREAMS
+from .stats import EngineStats
 
 # A sequence whose decoding fails this often in a row is given up.
 MAX_FAILURES = 3
@@ -49,12 +50,27 @@ class Engine:
         self._sequences: dict[int, Sequence] = {}
         self._has_deadlines = False
         self._mean_request_s = 1.0
+        self._answer_tokens = 0
         self.scheduler = Scheduler(backend, max_running=max_running, states=states, tuning=tuning)
 
     @property
     def is_idle(self) -> bool:
         """Whether a step would do nothing."""
         return self.scheduler.is_idle
+
+    def stats(self) -> EngineStats:
+        """What it has done, and what it has at hand."""
+        scheduler = self.scheduler
+        return EngineStats(
+            prompt_tokens_computed=scheduler.prompt_computed,
+            prompt_tokens_shared=scheduler.prompt_shared,
+            answer_tokens=self._answer_tokens,
+            preemptions=scheduler.preemptions,
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            cells=self._backend.num_cells,
+            cells_used=scheduler.tree.used,
+        )
 
     def expected_wait_s(self, waiting: int) -> float:
         """About how long a request would wait behind so many others. Any thread may ask."""
@@ -180,6 +196,7 @@ class Engine:
         reason = answer.take(token, now)
         if answer.has_taken:
             sequence.tokens.append(token)
+            self._answer_tokens += 1
         return reason
 
     def _piece(self, sequence: Sequence, reason: FinishReason | None) -> Piece:

@@ -23,6 +23,7 @@ from .request import (
     TokenLogprob,
     Usage,
 )
+from .stats import EngineStats
 
 # A prompt of a million tokens is about 5 MB of text; nothing longer crosses.
 MAX_FRAME = 256 << 20
@@ -130,6 +131,16 @@ def encode_usage(usage: Usage) -> list[int]:
 def decode_usage(values: list[int]) -> Usage:
     """The inverse of `encode_usage`."""
     return Usage(*values)
+
+
+def encode_stats(stats: EngineStats) -> list[int]:
+    """Stats as a list of numbers, in the order of their fields."""
+    return list(_fields(stats).values())
+
+
+def decode_stats(values: list[int]) -> EngineStats:
+    """The inverse of `encode_stats`."""
+    return EngineStats(*values)
 
 
 def decode_finish(value: str | None) -> FinishReason | None:

@@ -7,13 +7,14 @@ thread. One-request-at-a-time engines and continuous batching stand behind the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.modelspec import ModelFiles
 
 from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
+from .stats import EngineStats
 
 # `keep_alive_s` values: None leaves the default, FOREVER never unloads, 0 unloads at once.
 FOREVER = float("inf")
@@ -41,6 +42,7 @@ class LoadedModel:
         expires_at: seconds since the epoch, None for never.
         busy: requests running or waiting.
         load_ns: what this load cost; 0 where the model was in memory already.
+        stats: as of its engine's last step.
     """
 
     source: ModelSource
@@ -49,6 +51,7 @@ class LoadedModel:
     busy: int
     load_ns: int
     pid: int
+    stats: EngineStats = field(default_factory=EngineStats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from .errors import (
 from .isolation import scrubbed_environment, signal_name
 from .memory import MemoryPlan
 from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
+from .stats import EngineStats
 from .stream import Stream
 
 # Loading 100 GB from a slow disk takes this long; a runner that says nothing for it is stuck.
@@ -85,6 +86,7 @@ class RunnerProcess:
         self._threads = 0
         self._has_fixed_threads = bool(options.num_thread)
         self._steps = -1
+        self.stats = EngineStats()
         self._alive_s = time.monotonic()
         self._silence_s: float | None = None
         self.is_crash = False
@@ -250,6 +252,8 @@ class RunnerProcess:
         while (message := self._channel.receive()) is not None:
             if message["op"] == "step":
                 self._alive_s = time.monotonic()
+                if "stats" in message:
+                    self.stats = frames.decode_stats(message["stats"])
                 self._deliver(message["pieces"])
             elif message["op"] == "pulse":
                 self._note_pulse(message["steps"])

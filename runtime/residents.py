@@ -86,6 +86,7 @@ def describe(resident: Resident, load_ns: int, *, now: float) -> LoadedModel:
         busy=runner.busy,
         load_ns=load_ns,
         pid=runner.pid,
+        stats=runner.stats,
     )
 
 

@@ -58,6 +58,7 @@ class Runner:
         self._sending = threading.Lock()
         self._shares = -1
         self._steps = 0
+        self._told: list[int] = []
         self._backend: LlamaBackend | None = None
         self.model = Model.load(paths, options, on_progress=self._report_progress)
         self.context_length: int = load["num_ctx"]
@@ -176,9 +177,7 @@ class Runner:
             while inbox:
                 inbox.popleft()()
             if engine is not None and not engine.is_idle:
-                pieces = engine.step()
-                if pieces:
-                    self.send({"op": "step", "pieces": [_encode_piece(p) for p in pieces]})
+                self._tell(engine, engine.step())
             if not embedding.is_idle:
                 embedding.step()
 
@@ -255,9 +254,18 @@ class Runner:
         self.send({"op": "refused", "key": key, "kind": kind, "facts": facts})
 
     def _cancel(self, key: int) -> None:
-        piece = self.engine.cancel(key) if self.engine is not None else None
-        if piece is not None:
-            self.send({"op": "step", "pieces": [_encode_piece(piece)]})
+        engine = self.engine
+        piece = engine.cancel(key) if engine is not None else None
+        if engine is not None and piece is not None:
+            self._tell(engine, [piece])
+
+    def _tell(self, engine: Engine, pieces: list[Piece]) -> None:
+        """Send what a step brought, if it brought anything."""
+        stats = frames.encode_stats(engine.stats())
+        if pieces or stats != self._told:
+            self._told = stats
+            encoded = [_encode_piece(piece) for piece in pieces]
+            self.send({"op": "step", "pieces": encoded, "stats": stats})
 
     def _use_threads(self, count: int) -> None:
         if self._backend is not None:

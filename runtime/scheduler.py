@@ -44,6 +44,8 @@ class Scheduler:
         self.step = 0
         self.prefill_beside_streams = 128
         self.preemptions = 0
+        self.prompt_computed = 0
+        self.prompt_shared = 0
 
     @property
     def is_idle(self) -> bool:
@@ -89,6 +91,7 @@ class Scheduler:
             if sequence.draft:
                 computed += sequence.draft
             sequence.computed = start + len(computed)
+            self.prompt_computed += max(0, min(start + count, sequence.num_prompt) - start)
             self.tree.extend(sequence.slot, computed)
 
     def cut(self, sequence: Sequence, length: int) -> None:
@@ -256,9 +259,14 @@ class Scheduler:
         self.waiting.admitted(sequence)
         sequence.phase = Phase.RUNNING
         sequence.slot = slot
+        is_new = not sequence.admitted_step
         sequence.admitted_step = self.step
         self.running.append(sequence)
         self._begin(sequence, self._match(sequence))
+        if is_new:
+            # What it shares with itself after it had to leave is none of its prompt's doing.
+            sequence.cached = sequence.computed
+            self.prompt_shared += sequence.cached
         return True
 
     def _begin(self, sequence: Sequence, match: Match) -> None:
@@ -274,8 +282,6 @@ class Scheduler:
         if not sequence.is_exclusive:
             length = self._restore(sequence, length)
         sequence.computed = length
-        if not sequence.cached and len(sequence.tokens) == sequence.num_prompt:
-            sequence.cached = length
 
     def _keep_beginning(self, sequence: Sequence, source: int, length: int) -> None:
         """Two requests share this and go on differently: a system prompt, worth keeping."""

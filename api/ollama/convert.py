@@ -287,6 +287,7 @@ def loaded_line(
         "expires_at": local_time(expires),
         "size_vram": model.info.size_vram,
         "context_length": model.info.context_length,
+        "stats": model.stats.record(),
     }
 
 

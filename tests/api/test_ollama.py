@@ -22,6 +22,7 @@ from pannier.pkgmgr.store.store import Store
 from pannier.runtime.errors import ContextOverflow, QueueFull, RunnerDied
 from pannier.runtime.interface import FOREVER
 from pannier.runtime.request import Delta, FinishReason, Segment
+from pannier.runtime.stats import EngineStats
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z")
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -176,6 +177,7 @@ def test_ps_shows_what_is_loaded(client: WebClient) -> None:
     assert model["digest"] == client.get("/api/tags").json["models"][0]["digest"]
     assert (model["size"], model["size_vram"], model["context_length"]) == (123456, 0, 4096)
     assert model["expires_at"] > "2300"
+    assert model["stats"] == EngineStats().record()
 
 
 def test_show_describes_a_model(client: WebClient) -> None:

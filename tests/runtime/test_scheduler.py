@@ -56,6 +56,9 @@ def test_eight_requests_compute_a_common_beginning_once() -> None:
     cached = [end.usage.cached_tokens for end in ends.values() if end.usage is not None]
     assert sorted(cached)[:2] == [0, 600]
     assert backend.decoded_rows < 600 + 8 * 4
+    stats = engine.stats()
+    assert stats.prompt_tokens_computed == backend.decoded_rows
+    assert stats.prompt_tokens_computed + stats.prompt_tokens_shared == 8 * 603
 
 
 def test_a_common_beginning_is_shared_while_its_owner_runs() -> None:

@@ -170,6 +170,20 @@ def test_a_full_context_goes_on_or_ends_as_asked(source: ModelSource) -> None:
             assert usage.completion_tokens == (200 if shift else most - usage.prompt_tokens + 1)
 
 
+def test_what_was_computed_and_shared_is_counted(source: ModelSource) -> None:
+    with Supervisor(defaults=LoadOptions(num_ctx=1024, num_parallel=2)) as supervisor:
+        asked = [ask("Name three colours.", max_tokens=2), ask("Name three rivers.", max_tokens=2)]
+        usages = [list(supervisor.generate(source, one))[-1].usage for one in asked]
+        assert usages[0] is not None
+        assert usages[1] is not None
+        stats = supervisor.loaded()[0].stats
+    assert stats.prompt_tokens_shared == usages[1].cached_tokens > 0
+    known = stats.prompt_tokens_computed + stats.prompt_tokens_shared
+    assert known == usages[0].prompt_tokens + usages[1].prompt_tokens
+    assert (stats.answer_tokens, stats.running, stats.waiting) == (4, 0, 0)
+    assert 0 < stats.cells_used < stats.cells == 2048
+
+
 def test_parallel_requests_answer_like_lonely_ones(
     supervisor: Supervisor, source: ModelSource
 ) -> None:

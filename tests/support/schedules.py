@@ -86,6 +86,7 @@ class Schedule:
             raise AssertionError("a request starves")
         for key, asked in self.asked.items():
             self._check_answer(key, asked, failing=fail_rate > 0)
+        self._check_stats(failing=fail_rate > 0)
 
     def _ask(self, dice: random.Random, stems: list[list[int]], context: int) -> None:
         key = len(self.asked) + 1
@@ -137,6 +138,18 @@ class Schedule:
             assert self.backend.seen(sequence.slot) == seen
         if not scheduler.running:
             assert scheduler.tree.active == 0
+
+    def _check_stats(self, *, failing: bool) -> None:
+        stats = self.engine.stats()
+        asked = self.asked.values()
+        assert (stats.running, stats.waiting) == (0, 0)
+        assert stats.answer_tokens == sum(one.tokens for one in asked) or failing
+        if any(one.is_cancelled for one in asked):
+            return
+        prompts = sum(len(one.prompt) for one in asked)
+        known = stats.prompt_tokens_computed + stats.prompt_tokens_shared
+        assert known >= prompts or failing
+        assert known == prompts or failing or stats.preemptions
 
     def _check_answer(self, key: int, asked: Asked, *, failing: bool) -> None:
         assert asked.end is not None, f"request {key} got no end"
