@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,22 +149,12 @@ def _replace_weights(store: Store, spec: ModelSpec, weights: Path, reference: Re
         header = read_header(stream, size=weights.stat().st_size, name=weights.name)
     with store.lease():
         digest, size = store.ingest_file(weights, on_bytes=None)
-        beside = (Role.PROJECTOR, Role.ADAPTER, Role.DRAFT)
-        others = [
-            DraftFile(part.role, part.descriptor.digest, part.descriptor.size)
-            for part in spec.parts
-            if part.role in beside
-        ]
-        draft = ModelDraft(
+        same = ModelDraft.of(spec)
+        others = (file for file in same.files if file.role is not Role.WEIGHTS)
+        draft = replace(
+            same,
             files=(DraftFile(Role.WEIGHTS, digest, size), *others),
-            template=spec.template,
-            jinja_template=spec.jinja_template,
-            system=spec.system,
-            params=spec.params,
-            messages=spec.messages,
-            licenses=spec.licenses,
-            settings=spec.settings,
-            details={**spec.details, "quantization_level": header.quantization},
+            details={**same.details, "quantization_level": header.quantization},
             title=header.text("general.name"),
         )
         descriptor = put(store, modelpack.compose(draft))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from ..descriptor import Descriptor
 from ..digest import Digest
@@ -20,6 +20,7 @@ from ..modelspec import ChatMessage, ModelSpec, Role
 MAX_SMALL_BLOB = 16 << 20
 # Reads a whole small blob (config, template, …), at most MAX_SMALL_BLOB bytes, verified.
 OpenBlob = Callable[[Descriptor], bytes]
+_FILES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER, Role.DRAFT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,28 @@ class ModelDraft:
     created: str | None = None
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     origin: tuple[DraftFile, ...] = ()
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Self:
+        """The draft that gives a model like this one; without its provenance."""
+        details = dict(spec.details)
+        return cls(
+            files=tuple(
+                DraftFile(part.role, part.descriptor.digest, part.descriptor.size)
+                for part in spec.parts
+                if part.role in _FILES
+            ),
+            template=spec.template,
+            jinja_template=spec.jinja_template,
+            system=spec.system,
+            params=spec.params,
+            messages=spec.messages,
+            licenses=spec.licenses,
+            settings=spec.settings,
+            title=details.pop("title", None),
+            spdx=details.pop("spdx", None),
+            details=details,
+        )
 
     def select(self, role: Role) -> tuple[DraftFile, ...]:
         """The files of one role, in order."""

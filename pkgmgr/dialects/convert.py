@@ -23,8 +23,6 @@ from .base import (
     WritableDialect,
 )
 
-_FILES = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER, Role.DRAFT})
-
 
 def writable(name: str) -> WritableDialect:
     """The dialect of a name, if models can be written in it.
@@ -58,7 +56,7 @@ def convert(
     for origin in _origins(manifest, spec, open_blob):
         if dialect_for(origin).name == target.name:
             return _as_it_is(origin)
-    draft = draft_of(spec)
+    draft = ModelDraft.of(spec)
     plain = target.compose(draft)
     own = {child.digest for child in parse_manifest(plain.manifest).children}
     alone = [c for c in (manifest.descriptor, *manifest.children) if c.digest not in own]
@@ -67,28 +65,6 @@ def convert(
     written = target.compose(replace(draft, origin=tuple(_origin(child) for child in kept)))
     notes = (*plain.dropped, *_invisible(spec), *(_too_large(child) for child in left))
     return replace(written, dropped=notes)
-
-
-def draft_of(spec: ModelSpec) -> ModelDraft:
-    """The draft that gives a model like this one."""
-    details = dict(spec.details)
-    return ModelDraft(
-        files=tuple(
-            DraftFile(part.role, part.descriptor.digest, part.descriptor.size)
-            for part in spec.parts
-            if part.role in _FILES
-        ),
-        template=spec.template,
-        jinja_template=spec.jinja_template,
-        system=spec.system,
-        params=spec.params,
-        messages=spec.messages,
-        licenses=spec.licenses,
-        settings=spec.settings,
-        title=details.pop("title", None),
-        spdx=details.pop("spdx", None),
-        details=details,
-    )
 
 
 def _as_it_is(manifest: Manifest) -> Composition:
