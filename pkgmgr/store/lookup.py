@@ -31,10 +31,30 @@ def _is_meant(entry: Entry, reference: Reference) -> bool:
 
 
 def _hint(reference: Reference, entries: tuple[Entry, ...]) -> str:
+    from ..attachments import is_attachment_tag
+
+    models = [item.reference for item in entries]
+    models = [item for item in models if item.tag and not is_attachment_tag(item.tag)]
+    near = _nearest(reference, models)
+    if near is None:
+        return f"get it with `pannier pull {reference.familiar}`"
+    return f"did you mean {near.familiar!r}? `pannier list` shows what is here"
+
+
+def _nearest(reference: Reference, models: list[Reference]) -> Reference | None:
+    """The model whose path is most like a name's, and of those the one with the nearest tag."""
     from difflib import get_close_matches
 
-    names = [entry.reference.familiar for entry in entries]
-    close = get_close_matches(reference.familiar, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}? `pannier list` shows what is here"
-    return f"get it with `pannier pull {reference.familiar}`"
+    # Tags are compared last: with them, any two names that end in ":latest" would look alike.
+    paths = [_path(item) for item in models]
+    last = _path(reference).rpartition("/")[2]
+    close = get_close_matches(_path(reference), paths, n=1)
+    close += [path for path in paths if path.rpartition("/")[2] == last]
+    if not close:
+        return None
+    by_tag = {item.tag or "": item for item in models if _path(item) == close[0]}
+    return by_tag[get_close_matches(reference.tag or "", by_tag, n=1, cutoff=0)[0]]
+
+
+def _path(reference: Reference) -> str:
+    return reference.with_tag(None).familiar.lower()

@@ -119,6 +119,28 @@ def test_a_near_miss_is_hinted(store: Store) -> None:
     assert "'llama3:8b'" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("zzz", None),
+        ("smoll:latest", "smol:latest"),
+        ("SMOL:q4", "smol:q4_0"),
+        ("reviewer", "registry.corp/team/reviewer:1.0"),
+    ],
+)
+def test_hints_go_by_the_path_of_a_name_before_its_tag(
+    store: Store, typed: str, meant: str | None
+) -> None:
+    for name in ("smol", "smol:q4_0", "registry.corp/team/reviewer:1.0"):
+        make_artifact(b"x").push_to(store, name)
+    signed = Digest.of(b"x").hex
+    make_artifact(b"s").push_to(store, f"zzzz:sha256-{signed}.sig")
+    with pytest.raises(ModelNotFound) as caught:
+        store.find(Reference.parse(typed))
+    hint = caught.value.hint or ""
+    assert f"did you mean {meant!r}" in hint if meant else "pannier pull zzz:latest" in hint
+
+
 def test_retagging_moves_the_name(store: Store) -> None:
     first, second = make_artifact(b"1"), make_artifact(b"2")
     first.push_to(store, str(NAME))
