@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pannier.pkgmgr.attachments import is_attachment
+from pannier.pkgmgr.attachments import model_entries
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.dialects import read_spec
 from pannier.pkgmgr.dialects.base import MAX_SMALL_BLOB
@@ -135,14 +135,12 @@ class Library:
         """
         entries = self.store.entries()
         if self._cards[0] is not entries:
-            self._cards = entries, self._read_cards(entries)
+            self._cards = entries, self._read_cards()
         return self._cards[1]
 
-    def _read_cards(self, entries: tuple[Entry, ...]) -> tuple[Card, ...]:
+    def _read_cards(self) -> tuple[Card, ...]:
         cards = []
-        for entry in entries:
-            if is_attachment(self.store, entry):
-                continue
+        for entry in model_entries(self.store):
             try:
                 spec, size = self._spec(entry.descriptor.digest)
             except (ManifestError, NotFound):

@@ -14,6 +14,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -23,12 +24,14 @@ from .digest import Digest
 from .errors import (
     BlobNotFound,
     DigestMismatch,
+    IntegrityError,
     InvalidManifest,
     ModelNotFound,
     SizeMismatch,
 )
 from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
 from .reference import Reference
+from .store.collect import is_manifest
 from .store.index import Entry
 from .store.store import Store
 from .transfer.content import Source, Target
@@ -83,6 +86,35 @@ def is_attachment(store: Store, entry: Entry) -> bool:
         return store.manifest(entry.descriptor.digest).subject is not None
     except (BlobNotFound, InvalidManifest):
         return False
+
+
+def model_entries(store: Store) -> tuple[Entry, ...]:
+    """The entries that are models: neither what hangs on one, nor a nameless member of an index.
+
+    The same order as `store.entries()`. A registry client pushes the members of an index by digest,
+    before the index gets its tag.
+    """
+    entries = tuple(entry for entry in store.entries() if not is_attachment(store, entry))
+    if all(entry.reference.tag for entry in entries):
+        return entries
+    members = {digest for entry in entries for digest in index_members(store, entry.descriptor)}
+    return tuple(e for e in entries if e.reference.tag or e.descriptor.digest not in members)
+
+
+def index_members(store: Store, root: Descriptor) -> frozenset[Digest]:
+    """The manifests that an index names, at any depth, as far as they are here."""
+    found: set[Digest] = set()
+    waiting = [root]
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.media_type not in mediatypes.INDEX_TYPES:
+            continue
+        with suppress(BlobNotFound, IntegrityError, InvalidManifest):
+            for child in store.manifest(descriptor.digest).children:
+                if is_manifest(child) and child.digest not in found:
+                    found.add(child.digest)
+                    waiting.append(child)
+    return frozenset(found)
 
 
 def in_store(store: Store, digest: Digest) -> tuple[Attachment, ...]:
@@ -193,16 +225,23 @@ def finish(target: Target, model: Reference, attachment: Attachment) -> None:
 def remove_name(store: Store, model: Reference) -> None:
     """Take a model's name away, and what hangs on it where no other name needs it.
 
+    With the name of an index go the digests that its members are called by.
+
     Raises:
         ModelNotFound: where the store has no such name.
     """
-    digest = store.untag(model).digest
-    if any(entry.descriptor.digest == digest for entry in store.entries()):
+    root = store.untag(model)
+    if any(entry.descriptor.digest == root.digest for entry in store.entries()):
         return
-    found = {item.manifest.descriptor.digest for item in in_store(store, digest)}
+    found = {item.manifest.descriptor.digest for item in in_store(store, root.digest)}
     for entry in store.entries():
         if entry.descriptor.digest in found:
             store.untag(entry.reference)
+    kept = {d for entry in store.entries() for d in index_members(store, entry.descriptor)}
+    gone = index_members(store, root) - kept
+    for entry in store.entries():
+        if entry.reference.tag is None and entry.descriptor.digest in gone:
+            remove_name(store, entry.reference)
 
 
 def fallback_tag(digest: Digest) -> str:

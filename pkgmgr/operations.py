@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import attachments
-from .attachments import is_attachment
 from .descriptor import Descriptor
 from .dialects import dialect_for, read_spec
 from .dialects.base import MAX_SMALL_BLOB
@@ -159,8 +158,7 @@ def push(
 
 def list_models(store: Store) -> tuple[Listed, ...]:
     """Every model in the store, the newest first; signatures and the like are none."""
-    entries = store.entries()
-    return tuple(_listed(store, item) for item in entries if not is_attachment(store, item))
+    return tuple(_listed(store, entry) for entry in attachments.model_entries(store))
 
 
 def read_model(store: Store, reference: Reference) -> Model:

@@ -61,9 +61,10 @@ def version_number() -> str:
 
 
 def _model_names() -> list[str]:
+    from ..attachments import model_entries
     from ..store.store import Store
 
     try:
-        return [entry.reference.familiar for entry in Store.open().entries()]
+        return [entry.reference.familiar for entry in model_entries(Store.open())]
     except (PannierError, OSError):
         return []

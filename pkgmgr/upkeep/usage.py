@@ -55,11 +55,11 @@ def usage(store: Store) -> Usage:
     }
     known = {digest.hex for digest in needed}
     models = []
-    for entry in store.entries():
-        if attachments.is_attachment(store, entry):
-            continue
+    entries = attachments.model_entries(store)
+    shown = {entry.reference for entry in entries}
+    for entry in entries:
         mine = [item for item in needed.values() if entry.reference in item.models]
-        own = [item for item in mine if item.models == (entry.reference,)]
+        own = [item for item in mine if shown.intersection(item.models) == {entry.reference}]
         models.append(
             ModelUse(
                 entry.reference,
