@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import operations
+from . import attachments, operations
+from .descriptor import Descriptor
 from .digest import Digest
 from .errors import InvalidLock, LockMismatch, ModelNotFound, NotFound
 from .lockfile import Lock, Pin
+from .mediatypes import INDEX_TYPES
 from .reference import Reference
 from .store.files import disk_errors, replace_file
 from .store.store import Store
+from .transfer.content import Source
 from .transfer.events import OnEvent, ignore
 
 if TYPE_CHECKING:
     from .settings import Settings
+
+# Indexes seldom nest at all; a hostile one is not followed further.
+_MAX_INDEXES = 32
 
 
 class State(StrEnum):
@@ -138,7 +143,7 @@ def outdated(lock: Lock, *, settings: Settings) -> tuple[Standing, ...]:
     Raises:
         TransferError: where a registry cannot be asked.
     """
-    return tuple(_standing(item, _remote(item.reference, settings)) for item in lock.pins)
+    return tuple(_standing(item, _remote(item, settings)) for item in lock.pins)
 
 
 def update(
@@ -187,12 +192,27 @@ def _from_bundles(store: Store, item: Pin, bundles: Sequence[Path], on_event: On
     return False
 
 
-def _remote(reference: Reference, settings: Settings) -> Digest | None:
+def _remote(item: Pin, settings: Settings) -> Digest | None:
+    """What a pinned name stands for in its registry; of an index the pinned member, if it is in."""
     from .transfer.open import open_registry
 
-    with ExitStack() as closing:
-        registry = closing.enter_context(open_registry(reference, settings=settings))
+    with open_registry(item.reference, settings=settings) as registry:
         try:
-            return registry.resolve(reference.with_digest(None)).digest
+            root = registry.resolve(item.reference.with_digest(None))
         except ModelNotFound:
             return None
+        return item.digest if _names(registry, root, item.digest) else root.digest
+
+
+def _names(source: Source, root: Descriptor, digest: Digest) -> bool:
+    """Whether an index names a manifest, itself or through others."""
+    waiting = [root]
+    for _ in range(_MAX_INDEXES):
+        indexes = [item for item in waiting if item.media_type in INDEX_TYPES]
+        if not indexes:
+            return False
+        children = attachments.read_manifest(source, indexes[0]).children
+        if any(child.digest == digest for child in children):
+            return True
+        waiting = [*indexes[1:], *children]
+    return False

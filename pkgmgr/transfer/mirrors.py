@@ -6,13 +6,16 @@ to the registry itself.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
+from ..attachments import is_attachment_tag
 from ..descriptor import Descriptor
-from ..errors import NotFound, PannierError, TransferError
+from ..digest import Digest
+from ..errors import IntegrityError, ModelNotFound, NotFound, PannierError, TransferError
 from ..reference import Reference
 from .content import Reader
 from .download import Opened
@@ -21,6 +24,7 @@ from .upload import Uploads
 from .wire import Wire
 
 _Answer = TypeVar("_Answer")
+_log = logging.getLogger(__name__)
 
 
 class MirroredRepository(RegistryRepository):
@@ -37,7 +41,7 @@ class MirroredRepository(RegistryRepository):
         """Put `mirrors`, which are closed with this one, before a repository."""
         super().__init__(reference, wire, uploads=uploads)
         self._mirrors = tuple(mirrors)
-        self._passed: set[int] = set()
+        self._passed: set[RegistryRepository] = set()
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -59,8 +63,40 @@ class MirroredRepository(RegistryRepository):
             asked = mirror.reference.with_tag(reference.tag).with_digest(reference.digest)
             return mirror.resolve(asked)
 
+        optional = reference.tag is not None and is_attachment_tag(reference.tag)
+        # One that lacks the model is not asked for its layers; signatures may be elsewhere.
+        found = self._from_mirror(ask, excused=(NotFound,) if optional else ())
+        if found is not None:
+            return found
+        try:
+            return super().resolve(reference)
+        except TransferError as error:
+            if not optional or not any(self._asked()):
+                raise
+            # What hangs on a model is not worth failing for where a mirror has the model.
+            self._warn_of_origin(error)
+            raise ModelNotFound(reference.familiar, place=self.place) from error
+
+    def referrers(self, digest: Digest) -> tuple[Descriptor, ...] | None:
+        """What the first place that lists any referrers of a manifest lists."""
+        answers: list[tuple[Descriptor, ...] | None] = []
+
+        def ask(mirror: RegistryRepository) -> tuple[Descriptor, ...]:
+            answers.append(mirror.referrers(digest))
+            if not answers[-1]:
+                raise ModelNotFound(str(digest), place=mirror.place)
+            return answers[-1]
+
         found = self._from_mirror(ask)
-        return super().resolve(reference) if found is None else found
+        if found is not None:
+            return found
+        try:
+            answers.append(super().referrers(digest))
+        except TransferError as error:
+            if not answers:
+                raise
+            self._warn_of_origin(error)
+        return answers[-1] or (None if None in answers else ())
 
     @contextmanager
     def fetch(self, descriptor: Descriptor, *, offset: int = 0) -> Iterator[Reader]:
@@ -84,21 +120,32 @@ class MirroredRepository(RegistryRepository):
                 found = closing.enter_context(super().fetch_range(descriptor, start, stop))
             yield found
 
-    def _from_mirror(self, ask: Callable[[RegistryRepository], _Answer]) -> _Answer | None:
-        """The first mirror's answer; one that fails is passed over from now on."""
-        for number, mirror in enumerate(self._mirrors):
-            if number in self._passed:
-                continue
+    def _from_mirror(
+        self,
+        ask: Callable[[RegistryRepository], _Answer],
+        *,
+        excused: tuple[type[PannierError], ...] = (NotFound,),
+    ) -> _Answer | None:
+        """The first mirror's answer; one that fails by no `excused` error is not asked again."""
+        for mirror in self._asked():
             try:
                 return ask(mirror)
-            except (NotFound, TransferError) as error:
+            except excused as error:
+                _log.debug("mirror %s: %s", mirror.place, error.message)
+            except (NotFound, TransferError, IntegrityError) as error:
                 self.stop.check()
-                self._pass_over(number, mirror, error)
+                self._pass_over(mirror, error)
         return None
 
-    def _pass_over(self, number: int, mirror: RegistryRepository, error: PannierError) -> None:
+    def _asked(self) -> Iterator[RegistryRepository]:
+        return (mirror for mirror in self._mirrors if mirror not in self._passed)
+
+    def _pass_over(self, mirror: RegistryRepository, error: PannierError) -> None:
         with self._lock:
-            new = number not in self._passed
-            self._passed.add(number)
+            new = mirror not in self._passed
+            self._passed.add(mirror)
         if new:
             self.wire.tools.on_warning(f"mirror {mirror.place} is passed over: {error.message}")
+
+    def _warn_of_origin(self, error: TransferError) -> None:
+        self.wire.tools.on_warning(f"signatures were looked for on mirrors only: {error.message}")

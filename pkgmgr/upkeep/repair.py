@@ -65,9 +65,10 @@ def mend(store: Store, fault: Fault, helper: Helper, *, on_event: OnEvent = igno
     Raises:
         TransferError, IntegrityError, NoSpace: where that went wrong.
     """
-    if not helper.source.exists(fault.descriptor):
+    try:
+        fetched = _mend_from(store, fault.descriptor, helper, on_event)
+    except NotFound:
         return Mended(fault, None, 0, f"{helper.source.place} does not hold it")
-    fetched = _mend_from(store, fault.descriptor, helper, on_event)
     return Mended(fault, helper.source.place, fetched)
 
 
