@@ -214,12 +214,8 @@ class IncompleteBundle(InvalidBundle):
         lacking: one line per model with what it lacks.
     """
 
-    def __init__(self, place: str, lacking: tuple[str, ...]) -> None:
-        super().__init__(
-            place,
-            "incomplete: " + "; ".join(lacking),
-            hint="import the bundle that this one builds on, or export it again without --since",
-        )
+    def __init__(self, place: str, lacking: tuple[str, ...], *, hint: str) -> None:
+        super().__init__(place, "incomplete: " + "; ".join(lacking), hint=hint)
         self.lacking = lacking
 
 

@@ -10,17 +10,31 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from ..descriptor import Descriptor
-from ..errors import DigestMismatch, InvalidOption, SizeMismatch
+from ..errors import (
+    DigestMismatch,
+    InvalidBundle,
+    InvalidManifest,
+    InvalidOption,
+    SizeMismatch,
+)
+from ..mediatypes import REF_NAME
+from ..store.collect import remove_if_dead
 from ..store.files import disk_errors, replace_file, sync_directory, write_all
 from ..store.hashing import BackgroundHash
+from ..store.index import StoreIndex
+from ..store.ingest import TEMPORARY
+from ..store.lock import try_flock
 from ..store.store import Store
 from ..transfer.events import Advanced, Finished, OnEvent, Planned, Started, ignore
 from . import tarwriter
 from .plan import Pack, Plan
+from .source import MAX_INDEX
+from .tarstream import INDEX_NAME, LAYOUT_NAME
 from .volumes import MAX_VOLUMES, checksum_path, volume_path
 
 _CHUNK = 1 << 20
@@ -100,14 +114,26 @@ def write_volumes(
 
 
 def write_directory(plan: Plan, store: Store, path: Path, *, on_event: OnEvent = ignore) -> None:
-    """Write an OCI layout directory; blobs that are there in full length are left alone.
+    """Write into an OCI layout directory; blobs that are there in full length are left alone.
+
+    What other names the layout has stay in it.
 
     Raises:
         InvalidOption: where the directory holds something else.
+        InvalidBundle: where it is a layout that cannot be read.
         NoSpace, IntegrityError, BlobNotFound: index.json is then as it was.
     """
-    if path.exists() and any(path.iterdir()) and not (path / "oci-layout").is_file():
-        raise InvalidOption(f"{path} is not empty and no OCI layout")
+    heads = dict(plan.heads)
+    if path.exists():
+        for name in heads:
+            _remove_abandoned(path / name)
+        if any(path.iterdir()) and not (path / LAYOUT_NAME).is_file():
+            raise InvalidOption(f"{path} is not empty and no OCI layout")
+    index = _with_others(heads[INDEX_NAME], path / INDEX_NAME)
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        # First, so that an export that was killed goes on here; without an index it is no layout.
+        replace_file(path / LAYOUT_NAME, heads[LAYOUT_NAME])
     on_event(Planned(plan.blobs))
     for descriptor in plan.blobs:
         file = path / "blobs" / descriptor.digest.algorithm / descriptor.digest.hex
@@ -119,9 +145,25 @@ def write_directory(plan: Plan, store: Store, path: Path, *, on_event: OnEvent =
         with _appearing(file) as out:
             for data in _content(plan, store, descriptor, on_event):
                 out.write(data)
-    for name, raw in plan.heads:
-        with disk_errors(path / name):
-            replace_file(path / name, raw)
+    with disk_errors(path / INDEX_NAME):
+        replace_file(path / INDEX_NAME, index)
+
+
+def _with_others(index: bytes, path: Path) -> bytes:
+    """An index and the other names of the layout that has the index file `path`, if it is there."""
+    try:
+        with path.open("rb") as file:
+            there = StoreIndex.parse(file.read(MAX_INDEX + 1))
+    except FileNotFoundError:
+        return index
+    except InvalidManifest as error:
+        raise InvalidBundle(str(path.parent), f"its index.json is malformed: {error}") from error
+    new = StoreIndex.parse(index)
+    for item in new.descriptors:
+        there = there.without_name(item.annotations[REF_NAME])
+    every = (*new.descriptors, *there.descriptors)
+    ordered = sorted(every, key=lambda item: item.annotations.get(REF_NAME, ""))
+    return replace(new, descriptors=tuple(ordered)).render()
 
 
 def _put(out: Writer, name: str, raw: bytes, position: int) -> int:
@@ -166,11 +208,12 @@ def _content(
 @contextmanager
 def _appearing(path: Path) -> Iterator[Writer]:
     """A file that gets its name when the block ends well, and vanishes otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     with disk_errors(path):
-        temporary.unlink(missing_ok=True)
+        _remove_abandoned(path)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
+            try_flock(fd)
             yield _Whole(fd)
             os.fsync(fd)
             os.replace(temporary, path)
@@ -178,6 +221,15 @@ def _appearing(path: Path) -> Iterator[Writer]:
         finally:
             temporary.unlink(missing_ok=True)
             os.close(fd)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed exports to this path left, which nobody would find on a full medium."""
+    with os.scandir(path.parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(f".{path.name}.")]
+    for name in names:
+        if name.endswith(TEMPORARY):
+            remove_if_dead(path.with_name(name))
 
 
 class _Whole:

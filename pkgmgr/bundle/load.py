@@ -35,6 +35,8 @@ from . import delta
 from .source import Bundle, Item, open_bundle
 
 _CHUNK = 1 << 20
+_COPY_AGAIN = "copy the bundle again, then run the same command: it takes what is missing"
+_IMPORT_FIRST = "import the bundle that this one builds on, or export it again without --since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,13 @@ class Loaded:
         place: the bundle.
         models: the names that are now in the store, with their manifests.
         lacking: for each model that could not be completed, a line with what is missing.
+        is_damaged: whether that is so because bytes of the bundle are lost or wrong.
     """
 
     place: str
     models: tuple[tuple[Reference, Descriptor], ...]
     lacking: tuple[str, ...]
+    is_damaged: bool = False
 
     def require_complete(self) -> None:
         """Complain about what is missing.
@@ -58,7 +62,8 @@ class Loaded:
             IncompleteBundle: where a model could not be completed.
         """
         if self.lacking:
-            raise IncompleteBundle(self.place, self.lacking)
+            hint = _COPY_AGAIN if self.is_damaged else _IMPORT_FIRST
+            raise IncompleteBundle(self.place, self.lacking, hint=hint)
 
 
 def load(
@@ -127,15 +132,17 @@ def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event:
     everything = {digest: part for _, parts in wanted for digest, part in parts.items()}
     on_event(Planned(tuple(everything.values())))
     done = []
+    is_damaged = bundle.damage is not None
     for item, parts in wanted:
         damaged = _bring(store, bundle, deltas, parts, on_event)
         if damaged:
+            is_damaged = True
             lacking.append(describe_lack(bundle, item, damaged) + " in good order")
         else:
             done.append(_name(store, bundle, item))
     if bundle.damage and not lacking:
         lacking.append(f"nothing but the end of the archive is missing [{bundle.damage}]")
-    return Loaded(bundle.place, tuple(done), tuple(lacking))
+    return Loaded(bundle.place, tuple(done), tuple(lacking), is_damaged)
 
 
 def choose(bundle: Bundle, names: Sequence[Reference]) -> tuple[Item, ...]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from .. import mediatypes
 from ..descriptor import Descriptor
 from ..digest import Digest
-from ..errors import BlobNotFound
+from ..errors import BlobNotFound, InvalidBundle
 from ..store.hashing import BackgroundHash
 from ..transfer.events import Advanced, Finished, OnEvent, Planned, Started, ignore
-from . import delta
+from . import delta, volumes
 from .load import describe_lack, is_model, parts_of, refuse_strays
-from .source import Bundle, Item
+from .source import Bundle, Item, open_bundle
 
 _CHUNK = 1 << 20
 
@@ -45,6 +46,26 @@ def held(bundle: Bundle) -> tuple[Held, ...]:
     """
     deltas = delta.listed(bundle)
     return tuple(_held(bundle, item, deltas) for item in bundle.items if is_model(bundle, item))
+
+
+def verify_path(path: Path, *, on_event: OnEvent = ignore) -> tuple[str, ...]:
+    """Hash everything in a bundle file, its volumes or a layout; gives a line for each fault.
+
+    Raises:
+        InvalidBundle: where it is no bundle at all, or holds what belongs to no model.
+        FileNotFoundError: where there is nothing of that name.
+    """
+    try:
+        with open_bundle(path) as bundle:
+            problems = verify(bundle, on_event=on_event)
+    except InvalidBundle as error:
+        bad = volumes.damaged(path)
+        if not bad:
+            raise
+        problems = (error.reason,)
+    else:
+        bad = volumes.damaged(path) if problems else ()
+    return (*problems, *(f"volume {name} is damaged: copy it again" for name in bad))
 
 
 def verify(bundle: Bundle, *, on_event: OnEvent = ignore) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from ..descriptor import Descriptor
 from ..digest import Digest
@@ -81,6 +82,7 @@ class _Staging:
         self._needed: dict[Digest, Descriptor] | None = None
         self._known: dict[Digest, Descriptor] = {}
         self._damage: str | None = None
+        self._has_bad_blobs = False
 
     def run(self) -> Loaded:
         """Take in every member, then complete the models."""
@@ -98,7 +100,8 @@ class _Staging:
         self._bundle.damage = self._damage
         if not self._damage:
             refuse_strays(self._bundle)
-        return complete(self._store, self._bundle, self._names, self._on_event)
+        done = complete(self._store, self._bundle, self._names, self._on_event)
+        return replace(done, is_damaged=done.is_damaged or self._has_bad_blobs)
 
     def _members(self) -> Iterator[Member]:
         try:
@@ -122,6 +125,7 @@ class _Staging:
                     ingest.write(data)
                     self._on_event(Advanced(part, len(data)))
                 if ingest.size != member.size or ingest.digest != digest:
+                    self._has_bad_blobs = True
                     return
                 ingest.commit()
         self._blobs.sizes[digest] = member.size

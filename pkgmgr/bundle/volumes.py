@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -16,6 +17,8 @@ from typing import Self
 from ..errors import InvalidBundle
 
 MAX_VOLUMES = 999
+_MAX_LIST = 1 << 20
+_PART = re.compile(r"\.(?:[0-9]{3}|sha256)")
 _LINE = re.compile(r"([0-9a-f]{64})  ([^/\0\n]+)")
 
 
@@ -85,10 +88,15 @@ class Cursor:
 def find(path: Path) -> tuple[Path, ...]:
     """The files that a bundle's name stands for: itself, or its volumes in order.
 
+    The name of one volume, or of the checksum list, stands for all volumes.
+
     Raises:
         InvalidBundle: where a volume is missing.
         FileNotFoundError: where there is nothing of that name.
     """
+    whole = _without_number(path)
+    if whole is not None:
+        return find(whole)
     if path.exists():
         return (path,)
     first = volume_path(path, 1)
@@ -112,16 +120,60 @@ def checksum_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
+def damaged(path: Path) -> tuple[str, ...]:
+    """The names of the volumes that are not what the checksum list says, by hashing them all.
+
+    None where the bundle is one file, or has no list.
+
+    Raises:
+        InvalidBundle: where a volume is missing.
+    """
+    whole = _without_number(path) or path
+    if whole.exists() or not (sums := _checksums(whole)):
+        return ()
+    found = []
+    for volume in find(whole):
+        with volume.open("rb") as file:
+            actual = hashlib.file_digest(file, lambda: hashlib.sha256(usedforsecurity=False))
+        if actual.hexdigest() != sums[volume.name]:
+            found.append(volume.name)
+    return tuple(found)
+
+
+def _without_number(path: Path) -> Path | None:
+    """The bundle whose volume or checksum list a path names; None where it names none."""
+    if not _PART.fullmatch(path.suffix) or not path.stem:
+        return None
+    whole = path.with_suffix("")
+    others = checksum_path(whole), volume_path(whole, 2)
+    is_one = not whole.exists() and volume_path(whole, 1).exists()
+    return whole if is_one and any(other.exists() for other in others) else None
+
+
 def _count(path: Path) -> int:
+    sums = _checksums(path)
+    if sums:
+        return len(sums)
+    count = 1
+    while count < MAX_VOLUMES and volume_path(path, count + 1).exists():
+        count += 1
+    return count
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    """Volume name → SHA-256, as the list beside the volumes says; empty where there is no list."""
     try:
-        text = checksum_path(path).read_text("utf-8")[: 1 << 20]
-    except (FileNotFoundError, UnicodeDecodeError):
-        count = 1
-        while count < MAX_VOLUMES and volume_path(path, count + 1).exists():
-            count += 1
-        return count
+        with checksum_path(path).open("rb") as file:
+            text = file.read(_MAX_LIST).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return {}
     lines = [_LINE.fullmatch(line) for line in text.splitlines()]
-    names = [match[2] for match in lines if match]
-    if names != [volume_path(path, i + 1).name for i in range(len(lines))] or not names:
-        raise InvalidBundle(str(checksum_path(path)), "it does not list the volumes in order")
-    return len(names)
+    sums = {match[2]: match[1] for match in lines if match}
+    wanted = [volume_path(path, number + 1).name for number in range(len(lines))]
+    if list(sums) != wanted or not wanted:
+        raise InvalidBundle(
+            str(checksum_path(path)),
+            "it does not list the volumes in order",
+            hint="volumes keep the names that they were written under",
+        )
+    return sums

@@ -203,17 +203,12 @@ def list_bundle(path: BundlePath, as_json: Json = False) -> None:
 
 def verify_bundle(path: BundlePath, as_json: Json = False, quiet: Quiet = False) -> None:
     """Say what is damaged or missing in a bundle."""
-    from ..bundle.look import verify
-    from ..bundle.source import open_bundle
+    from ..bundle.look import verify_path
     from ..errors import InvalidBundle
 
     output = Output(as_json=as_json, quiet=quiet)
-    with (
-        _found(path),
-        open_bundle(path) as bundle,
-        output.progress(f"verifying {path}") as on_event,
-    ):
-        problems = verify(bundle, on_event=on_event)
+    with _found(path), output.progress(f"verifying {path}") as on_event:
+        problems = verify_path(path, on_event=on_event)
     output.result(
         {"bundle": str(path), "problems": list(problems)},
         lines=problems or [f"{path} is in good order"],

@@ -116,14 +116,14 @@ def sweep_unfinished(folder: Path, *, now: float, dry_run: bool) -> Collected:
     for path, status in _files(folder):
         if now - status.st_mtime < (FRESH_S if path.suffix == TEMPORARY else PARTIAL_AGE_S):
             continue
-        if dry_run or _remove_if_dead(path):
+        if dry_run or remove_if_dead(path):
             count, size = count + 1, size + status.st_size
     return Collected(count, size)
 
 
 def oldest_lease(folder: Path) -> float | None:
     """When the oldest living lease began, in seconds since 1970; dead ones are removed."""
-    begun = [status.st_mtime for path, status in _files(folder) if not _remove_if_dead(path)]
+    begun = [status.st_mtime for path, status in _files(folder) if not remove_if_dead(path)]
     return min(begun, default=None)
 
 
@@ -134,7 +134,7 @@ def cut_off(now: float, grace_s: float, leases: Path) -> float:
     return limit if begun is None else min(limit, begun - _MARGIN_S)
 
 
-def _remove_if_dead(path: Path) -> bool:
+def remove_if_dead(path: Path) -> bool:
     """Remove a file that no living process has locked."""
     with suppress(FileNotFoundError):
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -26,6 +26,7 @@ from support.bundles import (
 from pannier.pkgmgr import attachments
 from pannier.pkgmgr.bundle import export
 from pannier.pkgmgr.bundle.load import load
+from pannier.pkgmgr.bundle.look import verify_path
 from pannier.pkgmgr.bundle.plan import plan
 from pannier.pkgmgr.bundle.source import open_bundle
 from pannier.pkgmgr.bundle.stream import load_stream
@@ -60,6 +61,15 @@ def target(tmp_path: Path) -> Store:
 def write(path: Path, raw: bytes) -> Path:
     path.write_bytes(raw)
     return path
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change one byte of a file."""
+    with path.open("r+b") as file:
+        file.seek(offset)
+        old = file.read(1)
+        file.seek(offset)
+        file.write(bytes((old[0] ^ 1,)))
 
 
 def names(store: Store) -> set[str]:
@@ -236,6 +246,47 @@ def test_a_missing_volume_is_named(tmp_path: Path, target: Store) -> None:
         load(target, path)
 
 
+def split(tmp_path: Path) -> Path:
+    """A bundle in three volumes; its name."""
+    source = store_with(tmp_path / "big", {NAME: model(3, size=2_500_000)})
+    path = tmp_path / "b.tar"
+    export.write_volumes(plan(source, [ONE]), source, path, size=1 << 20)
+    return path
+
+
+@pytest.mark.parametrize("given", ["b.tar", "b.tar.001", "b.tar.003", "b.tar.sha256"])
+def test_any_of_its_files_names_a_split_bundle(tmp_path: Path, target: Store, given: str) -> None:
+    split(tmp_path)
+    load(target, tmp_path / given).require_complete()
+    assert names(target) == {NAME}
+
+
+@pytest.mark.parametrize(("number", "offset"), [(1, 5), (2, 600_000), (3, 1000)])
+def test_a_damaged_volume_is_named(tmp_path: Path, number: int, offset: int) -> None:
+    path = split(tmp_path)
+    flip(volume_path(path, number), offset)
+    problems = verify_path(path)
+    assert problems[-1] == f"volume b.tar.00{number} is damaged: copy it again"
+    assert len(problems) == 2
+
+
+def test_a_volume_that_was_cut_short_is_named(tmp_path: Path, target: Store) -> None:
+    path = split(tmp_path)
+    os.truncate(volume_path(path, 3), 1000)
+    assert "volume b.tar.003 is damaged: copy it again" in verify_path(path)
+    with pytest.raises(IncompleteBundle) as caught:
+        load(target, path).require_complete()
+    assert "copy the bundle again" in (caught.value.hint or "")
+
+
+def test_volumes_under_other_names_are_refused(tmp_path: Path, target: Store) -> None:
+    path = split(tmp_path)
+    for old in (*(volume_path(path, n) for n in (1, 2, 3)), checksum_path(path)):
+        old.rename(old.with_name(old.name.replace("b.tar", "c.tar")))
+    with pytest.raises(InvalidBundle, match="does not list the volumes"):
+        load(target, tmp_path / "c.tar")
+
+
 def test_a_shorter_second_export_leaves_no_old_volume(tmp_path: Path, source: Store) -> None:
     big = store_with(tmp_path / "big", {NAME: model(3, size=2_500_000)})
     path = tmp_path / "b.tar"
@@ -253,6 +304,21 @@ def test_a_layout_directory_works_like_a_tar(source: Store, target: Store, tmp_p
     export.write_directory(plan(source, [ONE, TWO]), source, tmp_path / "layout")
     load(target, tmp_path / "layout")
     assert names(target) == {NAME, OTHER}
+
+
+def test_a_second_export_into_a_layout_adds_to_it(
+    source: Store, target: Store, tmp_path: Path
+) -> None:
+    layout = tmp_path / "layout"
+    for reference in (TWO, ONE):
+        export.write_directory(plan(source, [reference]), source, layout)
+    load(target, layout)
+    assert names(target) == {NAME, OTHER}
+    model(4).push_to(source, NAME)
+    export.write_directory(plan(source, [ONE]), source, layout)
+    export.write_directory(plan(source, [ONE, TWO]), source, tmp_path / "fresh")
+    index = (layout / "index.json").read_bytes()
+    assert index == (tmp_path / "fresh" / "index.json").read_bytes()
 
 
 def test_a_directory_of_other_things_is_not_written_into(source: Store, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from support.killing import killed_children
 
 from pannier.pkgmgr.bundle import export
 from pannier.pkgmgr.bundle.load import load
+from pannier.pkgmgr.bundle.look import verify_path
 from pannier.pkgmgr.bundle.plan import plan
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
@@ -38,8 +39,9 @@ from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
 store = Store.open(pathlib.Path(sys.argv[1]))
 made = plan(store, [Reference.parse("registry.corp/team/reviewer:1")])
+write = getattr(export, sys.argv[3])
 die()
-export.write_file(made, store, pathlib.Path(sys.argv[2]))
+write(made, store, pathlib.Path(sys.argv[2]))
 """
 
 
@@ -70,22 +72,39 @@ def test_a_killed_export_leaves_no_bundle_that_looks_whole(tmp_path: Path) -> No
     source = store_with(tmp_path / "s", {NAME: model(1, size=90_000)})
     out = tmp_path / "b.tar"
     whole = exported(source, NAME)
-    for _ in killed_children(EXPORT, [str(source.root), str(out)], step=2):
+    for _ in killed_children(EXPORT, [str(source.root), str(out), "write_file"], step=2):
         if out.exists():
             assert out.read_bytes() == whole
             out.unlink()
     assert out.read_bytes() == whole
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
-@pytest.fixture
-def xfs(tmp_path: Path) -> Iterator[Path]:
+@pytest.mark.slow
+def test_a_killed_export_into_a_directory_is_gone_on_with(tmp_path: Path) -> None:
+    source = store_with(tmp_path / "s", {NAME: model(1, size=90_000)})
+    out = tmp_path / "layout"
+    kills = 0
+    for _ in killed_children(EXPORT, [str(source.root), str(out), "write_directory"], step=3):
+        kills += 1
+        if (out / "index.json").exists():
+            assert verify_path(out) == ()
+            shutil.rmtree(out)
+    assert kills > 5
+    assert verify_path(out) == ()
+    assert [path.name for path in out.rglob(".*")] == []
+
+
+@pytest.fixture(params=["xfs", "btrfs"])
+def sharing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """A mounted file system that shares blocks."""
-    if shutil.which("mkfs.xfs") is None or os.geteuid() != 0:
-        pytest.skip("needs mkfs.xfs and the right to mount")
+    mkfs = f"mkfs.{request.param}"
+    if shutil.which(mkfs) is None or os.geteuid() != 0:
+        pytest.skip(f"needs {mkfs} and the right to mount")
     image, point = tmp_path / "image", tmp_path / "mounted"
     with image.open("wb") as file:
         file.truncate(400 << 20)
-    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", image], check=True)
+    subprocess.run([mkfs, "-q", image], check=True, capture_output=True)
     point.mkdir()
     mounted = subprocess.run(
         ["mount", "-o", "loop", image, point], capture_output=True, check=False
@@ -105,13 +124,15 @@ def used(path: Path) -> int:
 
 
 @pytest.mark.slow
-def test_an_import_on_a_file_system_that_shares_blocks_copies_no_weights(xfs: Path) -> None:
+def test_an_import_on_a_file_system_that_shares_blocks_copies_no_weights(
+    sharing: Path,
+) -> None:
     size = 60_000_000
-    source = store_with(xfs / "s", {NAME: model(1, size=size)})
-    bundle = xfs / "b.tar"
+    source = store_with(sharing / "s", {NAME: model(1, size=size)})
+    bundle = sharing / "b.tar"
     export.write_file(plan(source, [ONE]), source, bundle)
-    before = used(xfs)
-    target = Store.open(xfs / "t")
+    before = used(sharing)
+    target = Store.open(sharing / "t")
     load(target, bundle).require_complete()
-    assert used(xfs) - before < size // 10
+    assert used(sharing) - before < size // 10
     assert verify(target).faults == ()
