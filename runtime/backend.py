@@ -61,6 +61,10 @@ class Backend(Protocol):
     can_shift: bool
     can_share: bool
     """Whether a prefix of a sequence can be removed from or shared with another."""
+    has_points: bool
+    """Whether a state that cannot be cut can be copied by itself (`save_point`)."""
+    cuttable: int
+    """A saved state of more tokens than this goes on at its end only."""
 
     def use_adapters(self, adapters: Adapters) -> None:
         """Decode from now on with these LoRA adapters: numbers with scales; None is all at 1."""
@@ -89,6 +93,18 @@ class Backend(Protocol):
 
     def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
         """Move positions from `start` to before `end` of a sequence by `delta`."""
+
+    def reaches(self, sequence: int, length: int) -> bool:
+        """Whether a sequence still holds all that a token at position `length` would look at."""
+
+    def save_point(self, sequence: int) -> bytes | None:
+        """What cannot be cut of a sequence's state, as it is after its last token."""
+
+    def restore_point(self, sequence: int, state: bytes) -> bool:
+        """Put what `save_point` gave over a sequence that holds at least the cells before it.
+
+        Cells behind it stay, for `remove` to take. False where there is no room.
+        """
 
     def clear(self) -> None:
         """Forget all cells; what comes next is laid out as in a fresh backend."""

@@ -20,6 +20,8 @@ from .sampling import Sampler
 
 # ggml's numbers of the types that cells may have.
 _CACHE_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}
+# LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY: of a hybrid model the recurrent states without the cells.
+_PARTIAL_ONLY = 1
 
 
 # From here on drawing takes longer than handing it to another thread: a chain over 262k tokens
@@ -75,9 +77,7 @@ class LlamaBackend:
         self.num_sequences = params.num_sequences
         self.batch_size = int(api.llama_n_batch(self._context))
         self.can_shift = bool(self._quick.llama_memory_can_shift(self._memory))
-        self.can_share = not (
-            api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle)
-        )
+        self._set_abilities()
         self._batch = RowBatch(api, self.batch_size)
         workers = params.sampling_threads
         is_large = model.vocabulary_size >= PARALLEL_VOCABULARY
@@ -104,6 +104,22 @@ class LlamaBackend:
         result.type_k = result.type_v = _CACHE_TYPES[params.cache_type]
         result.no_perf = True
         return result
+
+    def _set_abilities(self) -> None:
+        """What the model's kind of memory can do; llama.cpp says it nowhere in one place."""
+        api, model = self._api, self._model
+        window = int(api.llama_model_n_swa(model.handle))
+        has_states = bool(
+            api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle)
+        )
+        # Its compressed states can be neither cut nor copied apart from the windows beside them.
+        is_compressed = model.metadata("general.architecture") == "deepseek4"
+        self.can_share = not has_states and not is_compressed
+        # With a window the flag PARTIAL_ONLY would copy all cells of windowed layers too.
+        self.has_points = has_states and not window
+        # States of windowed layers are saved without the cells that the last token does not see.
+        self._window = window
+        self.cuttable = (window or self.num_cells) if self.can_share else 0
 
     def close(self) -> None:
         """Free the context. Idempotent."""
@@ -177,11 +193,35 @@ class LlamaBackend:
 
     def remove(self, sequence: int, start: int, end: int = -1) -> None:
         """See `Backend.remove`."""
-        self._quick.llama_memory_seq_rm(self._memory, sequence, start, end)
+        removed = self._quick.llama_memory_seq_rm(self._memory, sequence, start, end)
+        assert removed, "a part of a state that cannot be cut"
 
     def shift(self, sequence: int, start: int, end: int, delta: int) -> None:
         """See `Backend.shift`."""
         self._quick.llama_memory_seq_add(self._memory, sequence, start, end, delta)
+
+    def reaches(self, sequence: int, length: int) -> bool:
+        """See `Backend.reaches`.
+
+        llama.cpp takes cells of windowed layers that their own sequence sees no more for others,
+        also where `swa_full` gives it room, but keeps what is left of a sequence without gaps.
+        """
+        if not self._window:
+            return True
+        first: int = self._quick.llama_memory_seq_pos_min(self._memory, sequence)
+        return first <= max(0, length - self._window + 1)
+
+    def save_point(self, sequence: int) -> bytes | None:
+        """See `Backend.save_point`."""
+        return self._read_state(sequence, _PARTIAL_ONLY)
+
+    def restore_point(self, sequence: int, state: bytes) -> bool:
+        """See `Backend.restore_point`.
+
+        Of a hybrid model llama.cpp writes the recurrent part only, in a place of this sequence's
+        own, and leaves attention cells as they are. Its `seq_rm` then takes cells behind it.
+        """
+        return self._write_state(sequence, state, _PARTIAL_ONLY)
 
     def clear(self) -> None:
         """See `Backend.clear`."""
@@ -189,15 +229,25 @@ class LlamaBackend:
 
     def save(self, sequence: int) -> bytes | None:
         """See `Backend.save`."""
-        size = self._api.llama_state_seq_get_size(self._context, sequence)
-        buffer = (ctypes.c_uint8 * size)()
-        written = self._api.llama_state_seq_get_data(self._context, buffer, size, sequence)
-        return bytes(memoryview(buffer)[:written]) if written else None
+        return self._read_state(sequence, 0)
 
     def restore(self, sequence: int, state: bytes) -> bool:
         """See `Backend.restore`."""
+        return self._write_state(sequence, state, 0)
+
+    def _read_state(self, sequence: int, flags: int) -> bytes | None:
+        size = self._api.llama_state_seq_get_size_ext(self._context, sequence, flags)
+        buffer = (ctypes.c_uint8 * size)()
+        written = self._api.llama_state_seq_get_data_ext(
+            self._context, buffer, size, sequence, flags
+        )
+        return bytes(memoryview(buffer)[:written]) if written else None
+
+    def _write_state(self, sequence: int, state: bytes, flags: int) -> bool:
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
-        read = self._api.llama_state_seq_set_data(self._context, buffer, len(state), sequence)
+        read = self._api.llama_state_seq_set_data_ext(
+            self._context, buffer, len(state), sequence, flags
+        )
         return bool(read)
 
 

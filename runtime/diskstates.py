@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from .hoststates import HostStates, SavedState
+from .hoststates import HostStates, SavedState, Usable
 from .prefix import common_prefix
 
 # Computing fewer tokens again is no burden.
@@ -50,16 +50,16 @@ class DiskStates(HostStates):
         threading.Thread(target=self._write, args=(path, head, state), daemon=True).start()
 
     def match(
-        self, tokens: Sequence[int], *, limit: int, group: str, whole: bool
+        self, tokens: Sequence[int], *, limit: int, group: str, usable: Usable
     ) -> SavedState | None:
         """See `HostStates.match`; a longer one on disk goes before."""
-        best = super().match(tokens, limit=limit, group=group, whole=whole)
+        best = super().match(tokens, limit=limit, group=group, usable=usable)
         at_least = MIN_TOKENS if best is None else best.length + MIN_TOKENS
         for path, (other_group, other) in tuple(self._known.items()):
             if other_group != group or other[0] != tokens[0]:
                 continue
-            length = common_prefix(other, tokens, 0, limit)
-            if length < at_least or (whole and length < len(other)):
+            length = usable(common_prefix(other, tokens, 0, limit), len(other))
+            if length < at_least:
                 continue
             state = self._read(path)
             if state is not None:

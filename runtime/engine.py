@@ -12,6 +12,7 @@ from collections.abc import Sequence as Sequenced
 
 from .answer import Answer, Piece, Vocabulary
 from .backend import Backend, DecodeStatus, TokenGate, TokenSampler
+from .checkpoints import Checkpoints, marks
 from .hoststates import HostStates
 from .pace import Pace
 from .plan import Plan, Tuning
@@ -36,6 +37,7 @@ class Engine:
         context_length: int,
         max_running: int,
         states: HostStates | None = None,
+        checkpoints: Checkpoints | None = None,
         tuning: Tuning | None = None,
         max_draft: int = 0,
         clock_ns: Callable[[], int] = time.monotonic_ns,
@@ -51,7 +53,14 @@ class Engine:
         self._has_deadlines = False
         self._mean_request_s = 1.0
         self._answer_tokens = 0
-        self.scheduler = Scheduler(backend, max_running=max_running, states=states, tuning=tuning)
+        self._tuning = tuning or Tuning()
+        self.scheduler = Scheduler(
+            backend,
+            max_running=max_running,
+            states=states,
+            checkpoints=checkpoints,
+            tuning=self._tuning,
+        )
 
     @property
     def is_idle(self) -> bool:
@@ -112,6 +121,9 @@ class Engine:
             is_exclusive=request.deterministic,
             work=answer,
         )
+        if self._backend.has_points:
+            least = self._tuning.min_point
+            sequence.marks = marks(prompt, self._vocabulary.control_tokens, least=least)
         self._has_deadlines |= request.deadline_s is not None
         self._sequences[key] = sequence
         self.scheduler.add(sequence)

@@ -6,10 +6,13 @@ Restoring 600 tokens of a 135M model takes 3 ms, computing them 1 to 2 s (2-core
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .prefix import common_prefix
+
+# Of a common beginning and the size of a saved state: how much of it can be used.
+Usable = Callable[[int, int], int]
 
 
 class SavedState(NamedTuple):
@@ -64,16 +67,14 @@ class HostStates:
         )
 
     def match(
-        self, tokens: Sequence[int], *, limit: int, group: str, whole: bool
+        self, tokens: Sequence[int], *, limit: int, group: str, usable: Usable
     ) -> SavedState | None:
-        """The state with the longest common beginning; with `whole` only one that is all of it."""
+        """The state with the longest `usable` beginning, at most `limit` tokens of it."""
         best: tuple[int, int] | None = None
         for number, (other_group, other, _) in self._entries.items():
             if other_group != group or other[0] != tokens[0]:
                 continue
-            length = common_prefix(other, tokens, 0, limit)
-            if whole and length < len(other):
-                continue
+            length = usable(common_prefix(other, tokens, 0, limit), len(other))
             if best is None or length > best[0]:
                 best = (length, number)
         if best is None:

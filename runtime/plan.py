@@ -20,6 +20,8 @@ class Tuning:
         min_saved: states of fewer cells are computed again as fast as they are restored.
         group_patience: steps that a request with other adapters lets those pass that can join the
             running ones.
+        min_point: a checkpoint must spare so many tokens.
+        max_points: checkpoints that one running request is asked for at a time.
         prefill_ageing: how much sooner a prompt is continued for each step that it is under way.
     """
 
@@ -28,6 +30,8 @@ class Tuning:
     min_saved: int = 64
     group_patience: int = 100
     prefill_ageing: int = 32
+    min_point: int = 32
+    max_points: int = 8
 
 
 @dataclass(slots=True)

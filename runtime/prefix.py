@@ -12,7 +12,7 @@ computed the same tokens apart from each other, the second run is in the tree bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 
@@ -86,6 +86,24 @@ class CellTree:
             node = child
             if any(leaf is node for leaf in self._leaves.values()):
                 best = Match(node, node.end)
+
+    def holders(self, match: Match) -> Iterator[tuple[Match, int]]:
+        """Who holds a match, then who holds shorter parts of it, with that part; not its root."""
+        node, length = match
+        while node.parent is not None:
+            part, rest = Match(node, min(length, node.end)), node.holders
+            while rest:
+                slot = (rest & -rest).bit_length() - 1
+                yield part, slot
+                rest ^= 1 << slot
+            node = node.parent
+
+    def nothing(self, match: Match) -> Match:
+        """The match of no token at all in the group of `match`."""
+        node = match.node
+        while node.parent is not None:
+            node = node.parent
+        return Match(node, 0)
 
     def slot_ending_at(self, match: Match) -> int:
         """A slot whose leaf is the node of a `match_whole`."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from . import frames
 from .answer import Piece, Vocabulary
+from .checkpoints import Checkpoints
 from .confine import confine, give_up_privileges, limit
 from .constraingate import Constrainer
 from .context import ContextParams, LlamaBackend
@@ -46,6 +47,8 @@ KEPT_SEQUENCES = 24
 MAX_WAITING = 512
 # Bytes for states of sequences that had to leave the cells.
 STATES_BUDGET = 1 << 30
+# Bytes of them for checkpoints of models whose states cannot be cut: 20 MB each for 3B parameters.
+CHECKPOINTS_BUDGET = 1 << 29
 
 
 class Runner:
@@ -90,12 +93,14 @@ class Runner:
     ) -> Engine:
         backend = self._backend = LlamaBackend(self.model, params, adapters=adapters)
         self.num_cells = backend.num_cells
+        budget = CHECKPOINTS_BUDGET if backend.has_points else 0
         return Engine(
             backend,
             Vocabulary(self.model.pieces, self.model.end_tokens, self.model.control_tokens),
             context_length=self.context_length,
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
             states=self._states,
+            checkpoints=Checkpoints(budget),
             max_draft=min(options.draft_num_predict, MAX_DRAFT),
         )
 

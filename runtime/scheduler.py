@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from .backend import Backend, Row
+from .checkpoints import Checkpoints
 from .hoststates import HostStates
 from .plan import Plan, Tuning
-from .prefix import CellTree, Match, common_prefix
+from .prefix import CellTree, common_prefix
 from .sequence import Phase, Sequence
+from .sharing import Beginning, Sharing
 from .waiting import WaitingRoom
 
 
@@ -29,6 +31,7 @@ class Scheduler:
         *,
         max_running: int,
         states: HostStates | None = None,
+        checkpoints: Checkpoints | None = None,
         tuning: Tuning | None = None,
     ) -> None:
         self._backend = backend
@@ -39,6 +42,13 @@ class Scheduler:
         self._tuning = tuning or Tuning()
         self.states = states or HostStates(0)
         self.tree = CellTree()
+        self._sharing = Sharing(
+            backend,
+            self.tree,
+            states=self.states,
+            checkpoints=checkpoints or Checkpoints(0),
+            tuning=self._tuning,
+        )
         self.waiting = WaitingRoom()
         self.running: list[Sequence] = []
         self.step = 0
@@ -93,12 +103,11 @@ class Scheduler:
             sequence.computed = start + len(computed)
             self.prompt_computed += max(0, min(start + count, sequence.num_prompt) - start)
             self.tree.extend(sequence.slot, computed)
+            self._sharing.note(sequence)
 
     def cut(self, sequence: Sequence, length: int) -> None:
-        """Forget what is computed of a running request from position `length` on."""
-        self._backend.remove(sequence.slot, length)
-        self.tree.cut(sequence.slot, length)
-        sequence.computed = length
+        """Forget what is computed of a running request from position `length` on, at least."""
+        sequence.computed = self._sharing.rewind(sequence, length)
 
     def shift(self, sequence: Sequence, keep: int, discard: int) -> None:
         """Drop `discard` tokens after the first `keep` of a running request; the rest moves up.
@@ -115,6 +124,8 @@ class Scheduler:
         self.tree.cut(slot, keep)
         sequence.computed = computed - discard
         self.tree.extend_hidden(slot, sequence.tokens[keep : sequence.computed])
+        if not self._backend.reaches(slot, sequence.computed):
+            self.cut(sequence, keep)
 
     def preempt_youngest(self) -> bool:
         """Put the youngest running request back into the queue; False where there is only one."""
@@ -142,7 +153,7 @@ class Scheduler:
         if plan.rows:
             budget = min(budget, self.prefill_beside_streams)
         for sequence in self._prefill_order():
-            wanted = min(budget, sequence.remaining)
+            wanted = min(budget, sequence.stretch)
             if not self._make_room(len(plan.rows) + wanted):
                 wanted = min(wanted, self.free_cells - len(plan.rows))
             if wanted <= 0:
@@ -231,29 +242,25 @@ class Scheduler:
                 common = common_prefix(other.tokens, sequence.tokens, 0, limit)
                 self._common[pair] = common
             if common > other.computed:
-                best = max(best, common)
-        if best < self._tuning.min_common or not self._backend.can_share:
+                best = max(best, self._sharing.expect(other, common))
+        if best < self._tuning.min_common:
             return False
-        return best >= self._match(sequence).length + self._tuning.min_common
-
-    def _match(self, sequence: Sequence) -> Match:
-        limit = len(sequence.tokens) - 1
-        find = self.tree.match if self._backend.can_share else self.tree.match_whole
-        return find(sequence.tokens, limit=limit, group=sequence.group)
+        return best >= self._sharing.find(sequence).length + self._tuning.min_common
 
     def _try_admit(self, sequence: Sequence) -> bool:
         if sequence.is_exclusive:
             while self._finished:
                 self._release(self._finished.popitem()[0])
             self._backend.clear()
-        match = self._match(sequence)
+        beginning = self._sharing.find(sequence)
         promised = sum(other.remaining for other in self.running)
         available = self._backend.num_cells - self.tree.active - promised
         reserve = self._tuning.growth_reserve if self.running else 0
         # Cells of finished requests count as free, but not those that this one would share.
-        if len(sequence.tokens) + reserve > available + self.tree.active_length(match):
+        shared = self.tree.active_length(beginning.match)
+        if len(sequence.tokens) + reserve > available + shared:
             return False
-        slot = self._take_slot(match)
+        slot = self._take_slot(beginning)
         if slot is None:
             return False
         self.waiting.admitted(sequence)
@@ -262,66 +269,30 @@ class Scheduler:
         is_new = not sequence.admitted_step
         sequence.admitted_step = self.step
         self.running.append(sequence)
-        self._begin(sequence, self._match(sequence))
+        self._begin(sequence, self._sharing.find(sequence))
         if is_new:
             # What it shares with itself after it had to leave is none of its prompt's doing.
             sequence.cached = sequence.computed
             self.prompt_shared += sequence.cached
         return True
 
-    def _begin(self, sequence: Sequence, match: Match) -> None:
+    def _begin(self, sequence: Sequence, beginning: Beginning) -> None:
         """Let an admitted request share or restore what is computed of it."""
-        slot, length = sequence.slot, match.length
-        if length:
-            source = match.slot if self._backend.can_share else self.tree.slot_ending_at(match)
-            if source in self._finished:
-                self._finished.move_to_end(source)
-            self._backend.copy(source, slot, length)
-            self._keep_beginning(sequence, source, length)
-        self.tree.attach(slot, match)
+        if beginning.slot in self._finished:
+            self._finished.move_to_end(beginning.slot)
+        length = self._sharing.copy(sequence, beginning)
+        self._sharing.keep(sequence, beginning)
         if not sequence.is_exclusive:
-            length = self._restore(sequence, length)
+            promised = sum(other.remaining for other in self.running if other is not sequence)
+            room = self._backend.num_cells - self.tree.active - promised
+            length = self._sharing.restore(sequence, length, room=room, make_room=self._make_room)
         sequence.computed = length
+        self._sharing.plan_points(sequence)
 
-    def _keep_beginning(self, sequence: Sequence, source: int, length: int) -> None:
-        """Two requests share this and go on differently: a system prompt, worth keeping."""
-        if self.tree.length(source) == length:
-            return
-        tokens = sequence.tokens[:length]
-        if self.states.wants(tokens, sequence.group):
-            state = self._backend.save(sequence.slot)
-            if state is not None:
-                self.states.keep(tokens, state, sequence.group)
-
-    def _restore(self, sequence: Sequence, shared: int) -> int:
-        """Put a saved state into a slot where that is longer than what it shares."""
-        saved = self.states.match(
-            sequence.tokens,
-            limit=len(sequence.tokens) - 1,
-            group=sequence.group,
-            whole=not self._backend.can_share,
-        )
-        if saved is None or saved.length < shared + self._tuning.min_saved:
-            return shared
-        slot = sequence.slot
-        promised = sum(other.remaining for other in self.running if other is not sequence)
-        room = self._backend.num_cells - self.tree.active - promised
-        if len(saved.tokens) > room or not self._make_room(len(saved.tokens)):
-            return shared
-        self._backend.remove(slot, 0)
-        self.tree.cut(slot, 0)
-        if not self._backend.restore(slot, saved.state):
-            self._backend.remove(slot, 0)
-            return 0
-        if saved.length < len(saved.tokens):
-            self._backend.remove(slot, saved.length)
-        self.tree.extend(slot, saved.tokens[: saved.length])
-        return saved.length
-
-    def _take_slot(self, match: Match) -> int | None:
+    def _take_slot(self, beginning: Beginning) -> int | None:
         """A free slot, if need be that of a finished request, if possible not the matching one."""
         if not self._free_slots:
-            kept = match.slot if match.length else -1
+            kept = beginning.slot
             victims = [slot for slot in self._finished if slot != kept] or list(self._finished)
             if not victims:
                 return None
@@ -364,6 +335,7 @@ class Scheduler:
         sequence.computed = 0
         sequence.slot = -1
         sequence.draft = ()
+        sequence.points = []
         self.waiting.put_back(sequence)
 
     def _retire(self, sequence: Sequence, *, reset: bool = True) -> None:

@@ -57,13 +57,27 @@ class ScriptedBackend:
         batch_size: int,
         can_share: bool = True,
         can_shift: bool = True,
+        has_points: bool = False,
+        window: int = 0,
+        loses: Callable[[int], int] = lambda most: 0,
         fails: Callable[[], bool] = lambda: False,
     ) -> None:
+        """With `can_share` off each sequence has a state that cannot be cut beside its cells.
+
+        With a `window` a token sees that many positions only, itself among them; `loses` says how
+        many of those at most that a sequence sees no more are taken from it at a step.
+        """
         self.num_cells = num_cells
         self.num_sequences = num_sequences
         self.batch_size = batch_size
         self.can_share = can_share
         self.can_shift = can_shift
+        self.has_points = has_points
+        self.cuttable = (window or num_cells) if can_share else 0
+        self._window = window
+        self._loses = loses
+        self._first: dict[int, int] = {}
+        self._states: dict[int, list[tuple[int, int]]] = {}
         self._fails = fails
         self._cells: dict[int, tuple[int, int, set[int]]] = {}
         self._next_cell = 0
@@ -95,11 +109,17 @@ class ScriptedBackend:
         for number, row in enumerate(rows):
             seen = self.seen(row.sequence)
             assert row.position == (seen[-1][0] + 1 if seen else 0), "a gap in the positions"
+            assert self.reaches(row.sequence, row.position), "a token without its window"
+            if not self.can_share:
+                state = self._states.setdefault(row.sequence, [])
+                assert state == seen, "a state that is not of these cells"
+                state.append((row.position, row.token))
             self._cells[self._next_cell] = (row.position, row.token, {row.sequence})
             self._next_cell += 1
             if row.output:
                 self._predictions[number] = [*seen, (row.position, row.token)]
         self.decoded_rows += len(rows)
+        self._lose_cells()
         return DecodeStatus.DONE
 
     def sampler(
@@ -125,14 +145,20 @@ class ScriptedBackend:
     def copy(self, source: int, target: int, end: int) -> None:
         """See `Backend.copy`."""
         assert not self._held(target), "the target of a copy is not empty"
-        assert self.can_share or all(at < end for at, _, _ in self._held(source))
+        self._states[target] = list(self._states.get(source, []))
+        self._first[target] = self._first.get(source, 0)
         for at, _, holders in self._held(source):
             if at < end:
                 holders.add(target)
 
     def remove(self, sequence: int, start: int, end: int = -1) -> None:
         """See `Backend.remove`."""
-        assert self.can_share or start == 0, "a part of an inseparable state"
+        state = self._states.get(sequence, [])
+        if start == 0 and end < 0:
+            self._states.pop(sequence, None)
+            self._first.pop(sequence, None)
+        elif state and not self.can_share:
+            assert state[-1][0] < start, "a part of a state that cannot be cut"
         for number, (at, _, holders) in tuple(self._cells.items()):
             if sequence in holders and at >= start and (end < 0 or at < end):
                 holders.discard(sequence)
@@ -147,9 +173,27 @@ class ScriptedBackend:
                 assert holders == {sequence}, "shifted a cell of another sequence"
                 self._cells[number] = (at + delta, token, holders)
 
+    def reaches(self, sequence: int, length: int) -> bool:
+        """See `Backend.reaches`."""
+        first = self._first.get(sequence, 0)
+        return not self._window or first <= max(0, length - self._window + 1)
+
+    def save_point(self, sequence: int) -> bytes | None:
+        """See `Backend.save_point`."""
+        assert self.has_points
+        return json.dumps(self._states[sequence]).encode()
+
+    def restore_point(self, sequence: int, state: bytes) -> bool:
+        """See `Backend.restore_point`."""
+        assert self.has_points
+        self._states[sequence] = [(at, token) for at, token in json.loads(state)]
+        return True
+
     def clear(self) -> None:
         """See `Backend.clear`."""
         self._cells.clear()
+        self._states.clear()
+        self._first.clear()
 
     def save(self, sequence: int) -> bytes | None:
         """See `Backend.save`."""
@@ -164,7 +208,17 @@ class ScriptedBackend:
         for at, token in seen:
             self._cells[self._next_cell] = (at, token, {sequence})
             self._next_cell += 1
+        self._states[sequence] = [(at, token) for at, token in seen]
+        self._first[sequence] = max(0, len(seen) - self._window) if self._window else 0
         return True
+
+    def _lose_cells(self) -> None:
+        """Take from sequences what they see no more, as llama.cpp does for others' tokens."""
+        for sequence in {holder for _, _, holders in self._cells.values() for holder in holders}:
+            last = max(at for at, _, _ in self._held(sequence))
+            unseen = max(0, last + 2 - self._window)
+            taken = self._loses(unseen) if self._window else 0
+            self._first[sequence] = max(self._first.get(sequence, 0), taken)
 
     def _held(self, sequence: int) -> list[tuple[int, int, set[int]]]:
         return [cell for cell in self._cells.values() if sequence in cell[2]]

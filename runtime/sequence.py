@@ -34,6 +34,8 @@ class Sequence:
         computed: how many of `tokens` are in cells.
         slot: the backend's number of it, -1 while it has none.
         cached: of the prompt, how many tokens were in cells already.
+        marks: places in the prompt where a checkpoint may be of use to others.
+        points: places that are still to be computed where one will be made, in order.
         draft: guessed tokens after the last one, which the next step checks.
         work: whatever the engine hangs on to it; the scheduler never looks.
     """
@@ -53,6 +55,8 @@ class Sequence:
     cached: int = 0
     arrived_step: int = 0
     admitted_step: int = 0
+    marks: tuple[int, ...] = ()
+    points: list[int] = field(default_factory=list)
     draft: tuple[int, ...] = ()
     work: Any = None
 
@@ -60,6 +64,11 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens that wait to be computed."""
         return len(self.tokens) - self.computed
+
+    @property
+    def stretch(self) -> int:
+        """Tokens that can be computed in one go: up to the next checkpoint, or all."""
+        return (self.points[0] if self.points else len(self.tokens)) - self.computed
 
     @property
     def is_prefilling(self) -> bool:

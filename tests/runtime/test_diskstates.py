@@ -21,10 +21,13 @@ def test_a_state_is_found_after_a_restart(tmp_path: Path) -> None:
     states = DiskStates(0, tmp_path)
     assert not states.wants(TOKENS, "")
     assert states.wants(TOKENS, "other")
-    found = states.match([*TOKENS, 1, 2], limit=500, group="", whole=False)
+    found = states.match([*TOKENS, 1, 2], limit=500, group="", usable=lambda common, size: common)
     assert found is not None
     assert (found.state, found.length) == (b"state", len(TOKENS))
-    assert states.match([*TOKENS, 1], limit=500, group="other", whole=False) is None
+    assert (
+        states.match([*TOKENS, 1], limit=500, group="other", usable=lambda common, size: common)
+        is None
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"{}\nx", b"\xff\n", b'{"tokens": [], "group": ""}\n'])
@@ -38,7 +41,9 @@ def test_a_state_with_wrong_bytes_is_not_used(tmp_path: Path) -> None:
     head = b'{"tokens": %s, "group": "", "sha256": "00"}\n' % str(TOKENS).encode()
     (tmp_path / "a.state").write_bytes(head + b"other")
     states = DiskStates(0, tmp_path)
-    assert states.match([*TOKENS, 1], limit=500, group="", whole=False) is None
+    assert (
+        states.match([*TOKENS, 1], limit=500, group="", usable=lambda common, size: common) is None
+    )
 
 
 @pytest.mark.engine

@@ -39,19 +39,19 @@ def tiny_llama(
     The vocabulary is a SentencePiece one: three control tokens, 256 bytes, ASCII, a few words.
     Any text can be tokenised. The same arguments give the same bytes.
     """
-    writer = _writer(path)
-    tokens = _vocabulary(writer)
+    writer = writer_of(path)
+    tokens = add_vocabulary(writer)
     _describe(writer, name=name, template=template, blocks=blocks, context=context)
     _add_metadata(writer, metadata or {})
     _tensors(writer, blocks=blocks, vocabulary=tokens, seed=seed)
-    return _finish(writer, path)
+    return finish(writer, path)
 
 
 def tiny_adapter(path: Path, *, rank: int = 2, seed: int = 2) -> Path:
     """Write a LoRA adapter that fits `tiny_llama`; returns `path`."""
     import numpy
 
-    writer = _writer(path)
+    writer = writer_of(path)
     writer.add_string("general.type", "adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", 4.0)
@@ -59,20 +59,20 @@ def tiny_adapter(path: Path, *, rank: int = 2, seed: int = 2) -> Path:
     for end, shape in (("lora_a", (rank, 32)), ("lora_b", (32, rank))):
         values = random.normal(0, 0.05, shape).astype(numpy.float32)
         writer.add_tensor(f"blk.0.attn_q.weight.{end}", values)
-    return _finish(writer, path)
+    return finish(writer, path)
 
 
 def tiny_projector(path: Path) -> Path:
     """Write a header that says it is a vision projector (not loadable); returns `path`."""
     import numpy
 
-    writer = _writer(path, architecture="clip")
+    writer = writer_of(path, architecture="clip")
     writer.add_string("general.type", "mmproj")
     writer.add_bool("clip.has_vision_encoder", True)
     writer.add_string("clip.projector_type", "mlp")
     writer.add_uint32("clip.vision.block_count", 1)
     writer.add_tensor("mm.0.weight", numpy.zeros((4, 4), numpy.float32))
-    return _finish(writer, path)
+    return finish(writer, path)
 
 
 def tiny_shards(directory: Path, *, count: int = 3, stem: str = "tiny") -> list[Path]:
@@ -80,18 +80,18 @@ def tiny_shards(directory: Path, *, count: int = 3, stem: str = "tiny") -> list[
     import numpy
 
     paths = [directory / f"{stem}-{i + 1:05d}-of-{count:05d}.gguf" for i in range(count)]
-    tensors = list(_tensor_values(blocks=2, vocabulary=_vocabulary(None), seed=1))
+    tensors = list(_tensor_values(blocks=2, vocabulary=add_vocabulary(None), seed=1))
     for number, path in enumerate(paths):
-        writer = _writer(path)
+        writer = writer_of(path)
         if number == 0:
-            _vocabulary(writer)
+            add_vocabulary(writer)
             _describe(writer, name=stem, template=CHAT_TEMPLATE, blocks=2, context=512)
         writer.add_uint16("split.no", number)
         writer.add_uint16("split.count", count)
         writer.add_int32("split.tensors.count", len(tensors))
         for name, values in tensors[number::count]:
             writer.add_tensor(name, numpy.ascontiguousarray(values))
-        _finish(writer, path)
+        finish(writer, path)
     return paths
 
 
@@ -267,7 +267,8 @@ def _value(kind: int, value: Any) -> bytes:
     return struct.pack("<" + _FORMATS[kind], value)
 
 
-def _writer(path: Path, architecture: str = "llama") -> Any:
+def writer_of(path: Path, architecture: str = "llama") -> Any:
+    """A writer that nothing has been written with."""
     import gguf
 
     return gguf.GGUFWriter(path, architecture)
@@ -288,7 +289,8 @@ def _describe(writer: Any, *, name: str, template: str | None, blocks: int, cont
         writer.add_chat_template(template)
 
 
-def _vocabulary(writer: Any) -> int:
+def add_vocabulary(writer: Any) -> int:
+    """Add the vocabulary that `tiny_llama` has, where there is a writer; returns its size."""
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     types = [2, 3, 3] + [6] * 256
     ascii_tokens = [chr(code) for code in range(33, 127)]
@@ -346,7 +348,8 @@ def _tensor_values(*, blocks: int, vocabulary: int, seed: int) -> Iterable[tuple
     yield "output.weight", matrix(vocabulary, 32)
 
 
-def _finish(writer: Any, path: Path) -> Path:
+def finish(writer: Any, path: Path) -> Path:
+    """Write what the writer was given; returns `path`."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

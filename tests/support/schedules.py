@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pannier.runtime.answer import Piece, Vocabulary
+from pannier.runtime.checkpoints import Checkpoints
 from pannier.runtime.engine import Engine
 from pannier.runtime.hoststates import HostStates
 from pannier.runtime.plan import Tuning
@@ -45,23 +46,29 @@ class Schedule:
     def play(self) -> None:
         dice = random.Random(self.seed)
         context = dice.randint(8, 40)
-        can_share = dice.random() < 0.85
+        can_share = dice.random() < 0.7
         self.backend = ScriptedBackend(
             num_cells=context + dice.choice([0, 0, 5, 40, 200]),
             num_sequences=dice.randint(1, 6),
             batch_size=dice.randint(1, 24),
             can_share=can_share,
             can_shift=can_share and dice.random() < 0.7,
+            has_points=not can_share and dice.random() < 0.7,
+            window=dice.choice([0, 0, 2, 8]) if can_share else 0,
+            loses=lambda most: dice.randint(0, most) if dice.random() < 0.3 else 0,
             fails=lambda: dice.random() < fail_rate,
         )
         fail_rate = dice.choice([0, 0, 0, 0.05])
         self.engine = Engine(
             self.backend,
-            WORDS,
+            replace(WORDS, control_tokens=frozenset({6})),
             context_length=context,
             max_running=dice.randint(1, 8),
             states=HostStates(dice.choice([0, 2000, 100_000])),
+            checkpoints=Checkpoints(dice.choice([0, 1500, 100_000])),
             tuning=Tuning(
+                min_point=dice.choice([1, 4, 16]),
+                max_points=dice.choice([1, 8]),
                 growth_reserve=dice.choice([0, 1, 3, 32]),
                 min_common=dice.choice([1, 4, 16]),
                 min_saved=dice.choice([1, 4, 64]),
@@ -106,6 +113,7 @@ class Schedule:
             priority=dice.randint(0, 2),
             client=dice.choice("ab"),
             shift=False,
+            control_tokens=True,
             deterministic=dice.random() < 0.05,
             adapters=dice.choice([None, None, None, ((0, 1.0),)]),
         )
