@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from pannier.runtime.errors import DeadlinePassed
 from pannier.runtime.interface import GenerationStream
 from pannier.runtime.messages import ToolCall
 from pannier.runtime.parsers.output import OutputParser
@@ -16,7 +17,7 @@ from pannier.runtime.request import Delta, FinishReason, TokenLogprob, Usage
 from pannier.runtime.trimming import Trimmed
 
 from .gateway import ClientGone
-from .waiting import POLL_S, Gone, never
+from .waiting import POLL_S, Gone, check, never
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +81,17 @@ class Answer:
         Raises:
             StopIteration: after the last piece.
             EngineError: where the request failed.
-            ClientGone: where the caller has gone away; the request is cancelled.
+            ClientGone, DeadlinePassed: where the caller has gone away, or waits no longer; the
+                request is cancelled.
         """
         end = time.monotonic() + timeout_s
         while not self._ready:
             delta = self._stream.poll(min(POLL_S, timeout_s))
             if delta is not None:
                 self._ready.extend(self._sorted(delta))
-            elif self._gone():
-                self.close()
-                raise ClientGone("the client closed the connection")
-            elif time.monotonic() >= end:
+                continue
+            self._check()
+            if time.monotonic() >= end:
                 return None
         return self._ready.popleft()
 
@@ -111,14 +112,19 @@ class Answer:
             pieces.append(piece)
             if time.monotonic() > asked + POLL_S:
                 asked = time.monotonic()
-                if self._gone():
-                    self.close()
-                    raise ClientGone("the client closed the connection")
+                self._check()
         return joined(pieces)
 
     def close(self) -> None:
         """End the request, if it has not ended."""
         self._stream.cancel()
+
+    def _check(self) -> None:
+        try:
+            check(self._gone)
+        except (ClientGone, DeadlinePassed):
+            self.close()
+            raise
 
     def _sorted(self, delta: Delta) -> Iterator[Piece]:
         """What a delta makes certain: nothing, or one piece for each kind of output."""

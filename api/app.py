@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import time
 from collections.abc import Iterable
 
 from flask import Blueprint, Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from pannier.pkgmgr.errors import PannierError
+from pannier.runtime.errors import DeadlinePassed
 
 from . import anthropic, meta, ollama, openai
+from .admission import Admission
+from .connections import new_request_id
 from .errors import Failure, failure_of
 from .gateway import ClientGone
 from .guard import Guard, cors_headers
@@ -25,13 +28,18 @@ log = logging.getLogger(__name__)
 
 
 def create_app(
-    service: Service, *, guard: Guard | None = None, blueprints: Iterable[Blueprint] = ()
+    service: Service,
+    *,
+    guard: Guard | None = None,
+    admission: Admission | None = None,
+    blueprints: Iterable[Blueprint] = (),
 ) -> Flask:
     """Build the application.
 
     Args:
         service: answers every call.
         guard: which hosts and origins are accepted; None accepts what is local.
+        admission: how many requests may be in work; None takes the default.
         blueprints: further surfaces with their own error handlers.
     """
     app = Flask(__name__, static_folder=None)
@@ -39,6 +47,7 @@ def create_app(
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     _guard_requests(app, guard or Guard())
+    _limit_requests(app, admission or Admission())
     surfaces = (ollama.surface(service), anthropic.surface(service), openai.surface(service))
     for surface in surfaces:
         app.register_blueprint(surface.blueprint)
@@ -52,7 +61,8 @@ def create_app(
 def _guard_requests(app: Flask, guard: Guard) -> None:
     @app.before_request
     def check() -> Response | None:
-        g.request_id = secrets.token_hex(8)
+        g.request_id = new_request_id()
+        g.arrived = time.monotonic()
         if guard.refuses(request.method, dict(request.headers)):
             return Response(status=403)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
@@ -61,11 +71,30 @@ def _guard_requests(app: Flask, guard: Guard) -> None:
 
     @app.after_request
     def mark(response: Response) -> Response:
-        response.headers["X-Request-Id"] = g.get("request_id", "")
+        request_id = g.get("request_id", "")
+        log.info(
+            "request %s: %s %r: %d", request_id, request.method, request.path, response.status_code
+        )
+        response.headers["X-Request-Id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         origin = request.headers.get("Origin")
         if origin and guard.allows_origin(origin, request.host) and response.status_code != 403:
             response.headers.update(cors_headers(origin))
+        return response
+
+
+def _limit_requests(app: Flask, admission: Admission) -> None:
+    @app.before_request
+    def enter() -> None:
+        # Everything else is answered in no time; the registry's uploads have limits of their own.
+        if request.method == "POST" and request.path.startswith(("/api/", "/v1/")):
+            g.leave = admission.enter()
+
+    @app.after_request
+    def leave_at_the_end(response: Response) -> Response:
+        leave = g.pop("leave", None)
+        if leave is not None:
+            response.call_on_close(leave)
         return response
 
 
@@ -103,6 +132,9 @@ def _answer_errors(app: Flask, surfaces: tuple[Surface, ...]) -> None:
         response = surface_of_request().error(failure)
         if failure.retry_after_s is not None:
             response.headers["Retry-After"] = str(failure.retry_after_s)
+        if isinstance(error, DeadlinePassed):
+            # OpenAI's and Anthropic's SDKs would ask again, and nobody waits for it any more.
+            response.headers["X-Should-Retry"] = "false"
         return response
 
 

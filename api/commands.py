@@ -83,12 +83,13 @@ def serve(
     from pannier.pkgmgr.cli.names import settings_for
     from pannier.pkgmgr.store.store import Store
 
+    from .admission import Admission
     from .app import create_app
-    from .environment import open_runtime, origins
+    from .environment import max_queue, open_runtime, origins
     from .guard import Guard
     from .registry.options import registry_options
     from .registry.routes import registry_blueprint
-    from .server import Server
+    from .server import SPARE_THREADS, Server
     from .server import serve as serve_until_stopped
     from .service import Service
 
@@ -109,8 +110,12 @@ def serve(
     with open_runtime(os.environ, states=settings.home / "states") as runtime:
         store = Store.open(settings.home)
         registry = registry_blueprint(store, options=options)
-        app = create_app(Service(store, settings, runtime), guard=guard, blueprints=(registry,))
-        server = Server(app, address.host, address.port, tls=tls)
+        service = Service(store, settings, runtime)
+        limit = max_queue(os.environ)
+        app = create_app(service, guard=guard, admission=Admission(limit), blueprints=(registry,))
+        threads = limit + SPARE_THREADS
+        server = Server(app, address.host, address.port, tls=tls, max_threads=threads)
+        service.library.warm_aside()
         try:
             serve_until_stopped(
                 server, on_ready=lambda url: output.notice(f"listening on {url}; Ctrl-C ends it")

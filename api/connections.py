@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import secrets
 import selectors
 import socket
 import ssl
@@ -38,6 +39,11 @@ MAX_WAITING = 2048
 _RECV_BYTES = 64 * 1024
 # Nothing larger is copied into one send, so that a stalled reader holds little memory.
 _SEND_BYTES = 1024 * 1024
+
+
+def new_request_id() -> str:
+    """What names one request in its answer and in the log."""
+    return secrets.token_hex(8)
 
 
 class Reader:
@@ -169,6 +175,15 @@ class Connection(HTTPConnection):
             self.deadline = time.monotonic() + HEADER_TIMEOUT_S
         return bool(self.rfile.has_headers())
 
+    def say(self, status: str, *headers: str) -> None:
+        """Answer without a body where no worker will, and before the connection is closed."""
+        lines = (f"HTTP/1.1 {status}", *headers, f"X-Request-Id: {new_request_id()}")
+        head = "\r\n".join((*lines, "Connection: close", "Content-Length: 0", "", ""))
+        try:
+            self.socket.send(head.encode())
+        except OSError as error:
+            log.debug("connection from %s: %s", self.remote_addr, error)
+
 
 class ConnectionManager:
     """Accepts connections and waits for requests on all that are between two of them.
@@ -289,7 +304,7 @@ class ConnectionManager:
             self._server.process_conn(conn)
         elif conn.rfile.is_tls():
             # Clients that try TLS first, as skopeo and docker do, shall not wait for our patience.
-            self._say(conn, "400 Bad Request")
+            conn.say("400 Bad Request")
             self._close(conn)
         elif conn.peer_closed:
             self._close(conn)
@@ -300,15 +315,8 @@ class ConnectionManager:
         self._last_expiry = now
         for conn in [conn for conn in self._waiting.values() if conn.deadline < now]:
             if conn.rfile.has_data():
-                self._say(conn, "408 Request Timeout")
+                conn.say("408 Request Timeout")
             self._close(conn)
-
-    def _say(self, conn: Connection, status: str) -> None:
-        head = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        try:
-            conn.socket.send(head.encode())
-        except OSError as error:
-            log.debug("connection from %s: %s", conn.remote_addr, error)
 
     def _push_out(self) -> None:
         self._close(min(self._waiting.values(), key=lambda conn: conn.deadline))

@@ -9,6 +9,8 @@ from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime.request import CACHE_TYPES, LoadOptions
 from pannier.runtime.supervisor import Supervisor
 
+from .admission import MAX_REQUESTS
+
 _PREFIXES = ("PANNIER_", "OLLAMA_")
 
 
@@ -24,6 +26,15 @@ def origins(environ: Mapping[str, str]) -> tuple[str, ...]:
     """ORIGINS: what browsers may come from, beside this machine's own pages."""
     text = setting(environ, "ORIGINS") or ""
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def max_queue(environ: Mapping[str, str]) -> int:
+    """MAX_QUEUE: how many requests may be in work at a time.
+
+    Raises:
+        InvalidOption: where it is no number.
+    """
+    return _count(environ, "MAX_QUEUE") or MAX_REQUESTS
 
 
 def open_runtime(environ: Mapping[str, str], *, states: Path | None = None) -> Supervisor:

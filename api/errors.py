@@ -44,6 +44,7 @@ STATUSES: Mapping[type[BaseException], int] = {
     runtime.RunnerDied: 500,
     runtime.ContextOverflow: 400,
     runtime.QueueFull: 503,
+    runtime.DeadlinePassed: 504,
     runtime.TemplateError: 400,
     runtime.UnsupportedRequest: 400,
 }
@@ -58,6 +59,7 @@ _TEXTS: Mapping[type[PannierError], str] = {
         " ({wanted} tokens, {limit} fit); set a larger num_ctx, or send a shorter prompt"
     ),
     runtime.QueueFull: "server busy, please try again.  maximum pending requests exceeded",
+    runtime.DeadlinePassed: "the request's deadline has passed",
 }
 _PATH = re.compile(r"(?<![\w.:/-])/(?:[^\s/:'\"]+/)+[^\s:'\"]*")
 

@@ -11,6 +11,7 @@ has closed its end; and ``wsgi.file_wrapper``, which is `FileRange`.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import select
@@ -23,10 +24,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from cheroot.server import HTTPRequest
 from cheroot.wsgi import Gateway_10
 
-from .connections import Reader
+from .connections import Reader, new_request_id
 
 if TYPE_CHECKING:
     from .connections import Connection
+
+log = logging.getLogger(__name__)
 
 MAX_HEADERS = 100
 # What is left of a body is read and thrown away up to here, to keep the connection for the next
@@ -228,8 +231,27 @@ class Request(HTTPRequest):
                 raise ValueError("Content-Length beside Transfer-Encoding.")
             if headers[b"Transfer-Encoding"].lower() != b"chunked":
                 raise ValueError("Unknown Transfer-Encoding.")
+            # RFC 9112 §6.1: nobody may frame a message so in HTTP/1.0.
+            if self.request_protocol == b"HTTP/1.0":
+                raise ValueError("Transfer-Encoding in HTTP/1.0.")
         if self.request_protocol == b"HTTP/1.1" and not headers.get(b"Host"):
             raise ValueError("Missing Host header.")
+
+    def simple_response(self, status: str, msg: str = "") -> None:
+        """Answer what never reaches the application; cheroot calls it, and closes afterwards."""
+        request_id = new_request_id()
+        log.info("request %s: %s: %s", request_id, status, msg)
+        body = msg.encode()
+        head = (
+            f"HTTP/1.1 {status}",
+            f"Content-Length: {len(body)}",
+            "Content-Type: text/plain",
+            f"X-Request-Id: {request_id}",
+            "Connection: close",
+        )
+        self.close_connection = True
+        self.conn.wfile.write("\r\n".join((*head, "", "")).encode() + body)
+        self._linger()
 
     def respond(self) -> None:
         """Have the application answer, through the gateway."""

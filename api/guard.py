@@ -26,10 +26,12 @@ DEFAULT_ORIGINS = (
 )
 _METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _EXPOSED = (
-    "X-Request-Id, Docker-Content-Digest, Content-Range, X-Pannier-Ignored, X-Pannier-Truncated"
+    "X-Request-Id, Docker-Content-Digest, Content-Range, Retry-After, X-Pannier-Ignored,"
+    " X-Pannier-Truncated"
 )
 _HEADERS = (
     "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, OpenAI-Beta, x-api-key,"
+    " X-Pannier-Priority, X-Pannier-Deadline,"
     " anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access,"
     " x-stainless-arch, x-stainless-async, x-stainless-custom-poll-interval,"
     " x-stainless-helper-method, x-stainless-lang, x-stainless-os,"

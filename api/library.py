@@ -6,21 +6,20 @@ afresh on every call, because other processes write to the store too.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pannier.pkgmgr.attachments import model_entries
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.dialects import read_spec
 from pannier.pkgmgr.dialects.base import MAX_SMALL_BLOB
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import ManifestError, NotFound, PannierError
+from pannier.pkgmgr.errors import PannierError
 from pannier.pkgmgr.modelspec import ModelSpec
 from pannier.pkgmgr.operations import model_manifest, read_header
-from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.index import Entry
 from pannier.pkgmgr.store.store import Store
@@ -30,8 +29,12 @@ from pannier.runtime.interface import ModelSource
 from pannier.runtime.prompt import PromptBuilder
 from pannier.runtime.template.choice import preference_of
 
+from .cards import Card, Cards, Facts
+
 if TYPE_CHECKING:
     from pannier.pkgmgr.gguf import Header
+
+log = logging.getLogger(__name__)
 
 # Specs and list lines are small (a few kB); headers with their vocabulary take megabytes.
 _MAX_SPECS = 4096
@@ -60,17 +63,6 @@ class _Kept(Generic[_Key, _Value]):
             if len(self._values) > self._limit:
                 self._values.popitem(last=False)
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One line of the catalogue. `size` is in bytes; `details` are Ollama's."""
-
-    reference: Reference
-    digest: Digest
-    size: int
-    modified: float
-    details: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +96,7 @@ class Library:
         self._gate = LoadGate(store)
         self._specs: _Kept[Digest, tuple[ModelSpec, int]] = _Kept(_MAX_SPECS)
         self._prompts: _Kept[Digest, PromptBuilder] = _Kept(_MAX_HEADERS)
-        self._cards: tuple[tuple[Entry, ...] | None, tuple[Card, ...]] = (None, ())
+        self._cards = Cards(store, self._facts)
 
     def find(self, name: str) -> StoredModel:
         """A model by its name.
@@ -133,28 +125,25 @@ class Library:
 
         The same tuple as long as no name changes.
         """
-        entries = self.store.entries()
-        if self._cards[0] is not entries:
-            self._cards = entries, self._read_cards()
-        return self._cards[1]
+        return self._cards.all()
 
-    def _read_cards(self) -> tuple[Card, ...]:
-        cards = []
-        for entry in model_entries(self.store):
-            try:
-                spec, size = self._spec(entry.descriptor.digest)
-            except (ManifestError, NotFound):
-                continue
-            cards.append(
-                Card(entry.reference, entry.descriptor.digest, size, entry.modified, spec.details)
-            )
-        return tuple(cards)
+    def warm_aside(self) -> None:
+        """Warm in a thread, so that the first who asks for the catalogue need not wait."""
+        threading.Thread(target=self.warm, name="pannier-catalogue", daemon=True).start()
+
+    def warm(self) -> None:
+        """Read what the catalogue needs, and keep it for the next start."""
+        try:
+            self.cards()
+            self._cards.save()
+        except PannierError as error:
+            log.warning("cannot read the catalogue: %s", error)
 
     def by_spec(self) -> dict[Digest, Card]:
         """The newest card of each model, by the digest that runners know it by."""
         cards: dict[Digest, Card] = {}
         for card in self.cards():
-            cards.setdefault(self._spec(card.digest)[0].digest, card)
+            cards.setdefault(card.facts.model, card)
         return cards
 
     def layers(self, digest: Digest) -> tuple[Digest, ...]:
@@ -167,6 +156,10 @@ class Library:
             return read_header(self.store, spec, arrays=arrays)
         except PannierError:
             return None
+
+    def _facts(self, digest: Digest) -> Facts:
+        spec, size = self._spec(digest)
+        return Facts(size, spec.digest, spec.details)
 
     def _spec(self, digest: Digest) -> tuple[ModelSpec, int]:
         return self._specs.get(digest, lambda: self._read_spec(digest))

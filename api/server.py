@@ -20,6 +20,7 @@ from typing import Any
 
 from cheroot.wsgi import Server as CherootServer
 
+from .admission import MAX_REQUESTS
 from .connections import MAX_HEADER_BYTES, STALL_TIMEOUT_S, Connection, ConnectionManager
 from .gateway import Gateway, Request
 
@@ -28,7 +29,11 @@ log = logging.getLogger(__name__)
 # Started at once; more are started as they are needed, up to the most.
 MIN_THREADS = 8
 # A stream holds a thread for as long as it lasts. 512 idle threads cost about 20 MB.
-MAX_THREADS = 512
+# Those beyond the requests that wait for models answer everybody else.
+SPARE_THREADS = 128
+MAX_THREADS = MAX_REQUESTS + SPARE_THREADS
+# Requests that find no thread wait, up to here; further ones are refused.
+MAX_UNSERVED = 128
 # Connections that the kernel accepts for us while the selector is busy.
 BACKLOG = 512
 # How long `stop` lets running answers finish.
@@ -68,12 +73,13 @@ class Server(CherootServer):
         *,
         tls: ssl.SSLContext | None = None,
         drain_s: float = DRAIN_S,
+        max_threads: int = MAX_THREADS,
     ) -> None:
         super().__init__(
             (host, port),
             app,
             numthreads=MIN_THREADS,
-            max=MAX_THREADS,
+            max=max_threads,
             server_name="pannier",
             request_queue_size=BACKLOG,
             timeout=int(STALL_TIMEOUT_S),
@@ -108,6 +114,10 @@ class Server(CherootServer):
         """Hand a connection with a request on it to a worker; starts one more where all work."""
         if self.requests.idle <= self.requests.qsize:
             self._add_worker()
+        if self.requests.qsize >= MAX_UNSERVED:
+            conn.say("503 Service Unavailable", "Retry-After: 1")
+            conn.close()
+            return
         super().process_conn(conn)
 
     def _add_worker(self) -> None:

@@ -26,7 +26,7 @@ from pannier.runtime.trimming import Fit
 from .answer import Answer
 from .fitting import RuntimeFit
 from .library import Library, StoredModel
-from .waiting import Gone, never, unless_gone
+from .waiting import Gone, before, never, unless_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Call:
         format: what the answer must be: "json" for any object, a JSON schema, None for any text.
         tool_choice: "auto", "none", "required", or the name of the one tool to call.
         client: whose it is; clients that wait for one model get equal shares.
+        priority: of those that wait for one model, lower goes first.
+        deadline: the moment, on the monotonic clock, after which nobody waits for it any more.
     """
 
     model: str
@@ -60,6 +62,8 @@ class Call:
     format: str | Mapping[str, Any] | None = None
     tool_choice: str = "auto"
     client: str = ""
+    priority: int = 0
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +112,9 @@ class Service:
 
         Raises:
             ModelNotFound, UnsupportedRequest, TemplateError, LoadError, ContextOverflow, QueueFull.
-            ClientGone: where the caller went away before the start.
+            ClientGone, DeadlinePassed: where the caller went away before the start, or is late.
         """
+        gone = before(call.deadline, gone)
         model, options = self.find(call, "chat")
         fit = RuntimeFit(
             self.runtime,
@@ -125,6 +130,7 @@ class Service:
 
     def complete(self, call: Call, completion: Completion, *, gone: Gone = never) -> Answer:
         """Start to answer or continue one text; raises as `chat` does."""
+        gone = before(call.deadline, gone)
         model, _ = self.find(call, "generate")
         prompt = self.completion_prompt(model, call, completion)
         return self._start(
@@ -185,9 +191,10 @@ class Service:
         """A vector of length 1 for each text; none for no text, and the model is loaded.
 
         Raises:
-            ModelNotFound, LoadError, UnsupportedRequest, ClientGone.
+            ModelNotFound, LoadError, UnsupportedRequest, ClientGone, DeadlinePassed.
             ContextOverflow: a text is too long and `call.truncate` is off.
         """
+        gone = before(call.deadline, gone)
         model = self.library.find(call.model)
         options = split_options(model.spec.params, call.options)
         if not texts:
@@ -208,6 +215,7 @@ class Service:
         self, call: Call, query: str, texts: Sequence[str], *, gone: Gone = never
     ) -> Embeddings:
         """How relevant each text is to a query, one score per row; raises as `embed` does."""
+        gone = before(call.deadline, gone)
         model = self.library.find(call.model)
         options = split_options(model.spec.params, call.options)
         return unless_gone(
@@ -232,8 +240,9 @@ class Service:
         """Have a model in memory.
 
         Raises:
-            ModelNotFound, LoadError, ClientGone.
+            ModelNotFound, LoadError, ClientGone, DeadlinePassed.
         """
+        gone = before(call.deadline, gone)
         return self._load(*self.find(call, verb), call.keep_alive_s, gone)
 
     def unload(self, name: str) -> bool:
@@ -292,6 +301,8 @@ class Service:
             shift=call.shift,
             logprobs=call.logprobs,
             client=call.client,
+            priority=call.priority,
+            deadline_s=None if call.deadline is None else call.deadline - time.monotonic(),
             constraint=constraint,
         )
         stream = unless_gone(

@@ -11,15 +11,17 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 
 from pannier.pkgmgr.errors import PannierError
 
 from .answer import Answer, Piece
 from .gateway import ClientGone
 from .service import Call
+from .urgency import urgency_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,8 @@ JSON = "application/json; charset=utf-8"
 TRUNCATED_HEADER = "X-Pannier-Truncated"
 PING = b": ping\n\n"
 
+# `json.dumps` would make an encoder for every token.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # How long each of several answers is listened to in turn.
 _TURN_S = 0.005
 
@@ -43,9 +47,24 @@ def client_gone() -> Callable[[], bool]:
     return gone
 
 
-def from_client(call: Call) -> Call:
-    """A call with the address that the current request came from."""
-    return replace(call, client=request.remote_addr or "")
+def from_client(call: Call, fields: Mapping[str, Any] = MappingProxyType({})) -> Call:
+    """A call with what the current request tells: whose it is, and how urgent.
+
+    Args:
+        call: what is asked.
+        fields: where `priority` and `deadline` may stand, beside their headers.
+
+    Raises:
+        RequestError: 400, where one of them is wrong.
+    """
+    urgency = urgency_of(dict(request.headers), fields)
+    arrived: float = g.get("arrived", time.monotonic())
+    return replace(
+        call,
+        client=request.remote_addr or "",
+        priority=urgency.priority,
+        deadline=None if urgency.deadline_s is None else arrived + urgency.deadline_s,
+    )
 
 
 def marked(response: Response, *answers: Answer) -> Response:
@@ -58,7 +77,7 @@ def marked(response: Response, *answers: Answer) -> Response:
 
 def to_json(value: Mapping[str, Any]) -> bytes:
     """One JSON object in one line, as UTF-8."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _encode(value).encode()
 
 
 def ndjson(

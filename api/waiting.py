@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar, cast
+
+from pannier.runtime.errors import DeadlinePassed
 
 from .gateway import ClientGone
 
@@ -20,13 +23,40 @@ def never() -> bool:
     return False
 
 
+def before(deadline: float | None, gone: Gone) -> Gone:
+    """A caller that goes away, or whose deadline (on the monotonic clock) passes.
+
+    Asking it raises `DeadlinePassed` from then on.
+    """
+    if deadline is None:
+        return gone
+
+    def gone_or_late() -> bool:
+        if time.monotonic() > deadline:
+            raise DeadlinePassed("the request's deadline has passed")
+        return gone()
+
+    return gone_or_late
+
+
+def check(gone: Gone) -> None:
+    """Go on only for a caller that is still there.
+
+    Raises:
+        ClientGone, DeadlinePassed: where it is not, or waits no longer.
+    """
+    if gone():
+        raise ClientGone("the client closed the connection")
+
+
 def unless_gone(
     gone: Gone, work: Callable[[], _Result], undo: Callable[[_Result], object] = lambda late: None
 ) -> _Result:
     """Do something that may take long, such as loading, for a caller that may go away.
 
-    Where the caller does go away, `ClientGone` is raised at once; the work then goes on in its
-    thread, and what comes out of it is undone.
+    Where the caller does go away, or has set a deadline that passes, `ClientGone` or
+    `DeadlinePassed` is raised at once; the work then goes on in its thread, and what comes out of
+    it is undone.
     """
     if gone is never:
         return work()
@@ -34,8 +64,11 @@ def unless_gone(
     thread = threading.Thread(target=outcome.run, name="pannier-start", daemon=True)
     thread.start()
     while not outcome.done.wait(POLL_S):
-        if gone() and outcome.abandon():
-            raise ClientGone("the client closed the connection")
+        try:
+            check(gone)
+        except (ClientGone, DeadlinePassed):
+            if outcome.abandon():
+                raise
     return outcome.take()
 
 

@@ -6,7 +6,7 @@ null is an absent field, and a wrong type is an error that names the field.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flask import Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -67,6 +67,13 @@ class Open(Wire):
     def ignored(self) -> tuple[str, ...]:
         """Names of the fields that had no effect, sorted."""
         return tuple(sorted(self.model_extra or ()))
+
+
+class Urgent(Open):
+    """A request that may say how urgent it is; see `pannier.api.urgency`."""
+
+    priority: Literal["high", "normal", "low"] | None = None
+    deadline: float | str | None = None
 
 
 def warned(ignored: tuple[str, ...], response: Response) -> Response:

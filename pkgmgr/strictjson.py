@@ -12,7 +12,8 @@ from typing import Any
 
 MAX_DEPTH = 64
 # The closing quote may be absent and nothing backtracks: a text of open quotes takes linear time.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def loads(raw: bytes, *, max_size: int) -> Any:  # noqa: D417 - raw is the JSON text
@@ -46,13 +47,12 @@ def loads(raw: bytes, *, max_size: int) -> Any:  # noqa: D417 - raw is the JSON 
 
 def _check_depth(raw: bytes) -> None:
     depth = 0
-    for match in _STRUCTURE.finditer(raw):
-        first = match[0][:1]
-        if first in b"[{":
+    for bracket in _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS):
+        if bracket in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
                 raise ValueError(f"JSON is nested deeper than {MAX_DEPTH}")
-        elif first in b"]}":
+        else:
             depth -= 1
 
 

@@ -16,7 +16,7 @@ from .checkpoints import Checkpoints, marks
 from .hoststates import HostStates
 from .pace import Pace
 from .plan import Plan, Tuning
-from .request import FinishReason, GenerationRequest
+from .request import LATE, FinishReason, GenerationRequest
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .speculate import MAX_STREAMS
@@ -264,7 +264,7 @@ class Engine:
 
     def _end_late(self, now: int) -> list[Piece]:
         late = [sequence for sequence in self._sequences.values() if sequence.work.is_late(now)]
-        return [self._fail(sequence, "its deadline has passed") for sequence in late]
+        return [self._fail(sequence, LATE) for sequence in late]
 
     def _recover(self, plan: Plan, status: DecodeStatus) -> list[Piece]:
         """Nothing was computed: make room and try again, or give up those that keep failing."""

@@ -11,6 +11,7 @@
     ├─ RunnerDied        the model's process ended in mid-work, with its signal
     ├─ ContextOverflow   the prompt is longer than the context; both in tokens
     ├─ QueueFull         too many requests wait; retry_after_s
+    ├─ DeadlinePassed    the request's own deadline has passed
     ├─ TemplateError     a prompt template is wrong, or ran over its limits
     └─ UnsupportedRequest the model cannot do what was asked (no chat, no images, …)
 """
@@ -83,6 +84,10 @@ class QueueFull(EngineError):
         )
         self.waiting = waiting
         self.retry_after_s = retry_after_s
+
+
+class DeadlinePassed(EngineError):
+    """A request was not answered within the time that it set itself."""
 
 
 class TemplateError(EngineError):

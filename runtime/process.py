@@ -25,6 +25,7 @@ from . import frames
 from .errors import (
     ContextOverflow,
     CrashedInLoading,
+    DeadlinePassed,
     EngineError,
     EngineMissing,
     LoadError,
@@ -34,7 +35,7 @@ from .errors import (
 )
 from .isolation import scrubbed_environment, signal_name
 from .memory import MemoryPlan
-from .request import Delta, GenerationRequest, LoadOptions, ModelInfo
+from .request import LATE, Delta, GenerationRequest, LoadOptions, ModelInfo
 from .stats import EngineStats
 from .stream import Stream
 
@@ -284,7 +285,8 @@ class RunnerProcess:
             if finish is not None or error is not None:
                 self._forget(stream)
             if error is not None:
-                stream.put(EngineError(f"{self.name}: {error}"))
+                kind = DeadlinePassed if error == LATE else EngineError
+                stream.put(kind(f"{self.name}: {error}"))
                 continue
             stream.put(
                 Delta(

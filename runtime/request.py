@@ -15,6 +15,8 @@ from .constraint import Constraint
 
 # What cells may be made of, the most exact first.
 CACHE_TYPES = ("f16", "q8_0", "q4_0")
+# What the engine says of a request that it ended because of `GenerationRequest.deadline_s`.
+LATE = "its deadline has passed"
 
 
 class FinishReason(StrEnum):

@@ -57,7 +57,7 @@ def _find(service: Service, name: str) -> StoredModel:
 def _messages(service: Service, body: schema.MessagesRequest) -> Response:
     chat = convert.chat_of(body)
     thinks = "thinking" in _find(service, body.model).prompts.capabilities
-    call = from_client(convert.call_of(body, thinks=thinks))
+    call = from_client(convert.call_of(body, thinks=thinks), vars(body))
     answer = service.chat(call, chat, gone=client_gone())
     message = {
         "id": f"msg_{secrets.token_hex(12)}",

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..wire import Open, Wire
+from ..wire import Open, Urgent, Wire
 
 
 class Source(Wire):
@@ -81,7 +81,7 @@ class CountRequest(Open):
     output_config: OutputConfig | None = None
 
 
-class MessagesRequest(CountRequest):
+class MessagesRequest(CountRequest, Urgent):
     """POST /v1/messages."""
 
     max_tokens: int = 0

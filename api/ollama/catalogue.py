@@ -14,8 +14,8 @@ from pannier.pkgmgr.operations import copy_name, remove
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.index import Entry
 
+from ..cards import Card
 from ..errors import RequestError
-from ..library import Card
 from ..service import Service
 from ..streaming import JSON, to_json
 from ..wire import read_body
@@ -55,16 +55,24 @@ def add_routes(routes: Blueprint, service: Service) -> None:
 
 
 class _Listing:
-    """The answer of /api/tags, kept until a name changes: 500 models take 10 ms to write."""
+    """The answer of /api/tags: only the lines of names that changed are written again."""
 
     def __init__(self) -> None:
-        self._kept: tuple[tuple[Card, ...] | None, bytes] = (None, b"")
+        self._kept: tuple[tuple[Card, ...], bytes] | None = None
+        self._lines: dict[int, tuple[Card, bytes]] = {}
 
     def text(self, cards: tuple[Card, ...]) -> bytes:
         """The JSON of these models."""
         kept = self._kept
-        if kept[0] is not cards:
-            kept = self._kept = cards, to_json({"models": [_tag(card) for card in cards]})
+        if kept is None or kept[0] is not cards:
+            # Each line holds on to its card, so no other object can have its identity.
+            before = self._lines
+            lines = {
+                id(card): before.get(id(card)) or (card, to_json(_tag(card))) for card in cards
+            }
+            text = b",".join(line for _, line in lines.values())
+            self._lines = lines
+            kept = self._kept = cards, b'{"models":[' + text + b"]}"
         return kept[1]
 
 
@@ -80,10 +88,10 @@ def _tag(card: Card) -> dict[str, Any]:
     return {
         "name": name,
         "model": name,
-        "modified_at": convert.local_time(card.modified),
-        "size": card.size,
+        "modified_at": convert.local_time(card.entry.modified),
+        "size": card.facts.size,
         "digest": card.digest.hex,
-        "details": convert.details_of(card.details),
+        "details": convert.details_of(card.facts.details),
     }
 
 
@@ -97,7 +105,7 @@ def _loaded(service: Service) -> list[dict[str, Any]]:
                 model,
                 name=model.source.name,
                 digest=card.digest.hex if card else model.source.digest.hex,
-                details=card.details if card else {"family": model.info.architecture},
+                details=card.facts.details if card else {"family": model.info.architecture},
             )
         )
     return lines

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -16,21 +15,11 @@ from pannier.runtime.request import FinishReason, TokenLogprob, Usage
 from pannier.runtime.trimming import Trimmed
 
 from ..answer import Piece
+from ..durations import seconds_of
 from ..errors import RequestError
 from ..service import Call, Chat, Completion
 from .schema import ChatMessage, ChatRequest, GenerateRequest
 
-_DURATION = re.compile(r"([0-9]*\.?[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
-_SECONDS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-}
 # JSON has no infinity; OpenAI shows this number for a token that was all but impossible.
 MIN_LOGPROB = -9999.0
 _THINK = ("high", "medium", "low", "max")
@@ -48,27 +37,8 @@ def keep_alive_s(value: Any) -> float | None:
     """
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise RequestError(400, f"Unsupported type: '{_go_type(value)}'", param="keep_alive")
-    seconds = _go_duration(value) if isinstance(value, str) else float(value)
+    seconds = seconds_of(value, "keep_alive")
     return FOREVER if seconds < 0 else seconds
-
-
-def _go_duration(text: str) -> float:
-    sign, body = (text[0], text[1:]) if text[:1] in ("-", "+") else ("", text)
-    if body == "0":
-        return 0.0
-    parts = _DURATION.findall(body)
-    if not parts or "".join(number + unit for number, unit in parts) != body:
-        raise RequestError(400, f'time: invalid duration "{text[:80]}"', param="keep_alive")
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    return -seconds if sign == "-" else seconds
-
-
-def _go_type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return "[]interface {}" if isinstance(value, list) else "map[string]interface {}"
 
 
 def think_of(value: bool | str | None) -> Think:

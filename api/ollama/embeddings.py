@@ -13,7 +13,7 @@ from pannier.runtime.interface import Embeddings
 
 from ..errors import RequestError
 from ..service import Call, Service
-from ..streaming import client_gone
+from ..streaming import client_gone, from_client
 from ..vectors import shortened
 from ..wire import read_body
 from . import convert
@@ -41,6 +41,7 @@ def _embed(service: Service, body: EmbedRequest) -> Response:
         keep_alive_s=convert.keep_alive_s(body.keep_alive),
         truncate=body.truncate,
     )
+    call = from_client(call, body.options)
     invalid = RequestError(404, f"model '{body.model[:200]}' not found")
     found = _vectors(service, call, texts, invalid)
     answer: dict[str, Any] = {
@@ -57,6 +58,7 @@ def _embeddings(service: Service, body: EmbeddingsRequest) -> Response:
     call = Call(
         body.model, options=body.options, keep_alive_s=convert.keep_alive_s(body.keep_alive)
     )
+    call = from_client(call, body.options)
     texts = [body.prompt] if body.prompt else []
     rows = _vectors(service, call, texts, RequestError(400, "model is required")).rows
     return jsonify(embedding=rows[0] if rows else [])

@@ -62,7 +62,7 @@ def error_response(failure: Failure) -> Response:
 
 def _generate(service: Service, body: GenerateRequest) -> Response:
     completion = convert.completion_of(body)
-    call = from_client(convert.call_of(body))
+    call = from_client(convert.call_of(body), body.options)
     with_names(service, body.model, missing=RequestError(404, "model '' not found"))
     if body.debug_render_only:
         model, _ = service.find(call, "generate")
@@ -79,7 +79,7 @@ def _generate(service: Service, body: GenerateRequest) -> Response:
 
 
 def _chat(service: Service, body: ChatRequest) -> Response:
-    call, chat = from_client(convert.call_of(body)), convert.chat_of(body)
+    call, chat = from_client(convert.call_of(body), body.options), convert.chat_of(body)
     with_names(service, body.model, missing=RequestError(400, "model is required"))
     if body.debug_render_only:
         model, _ = service.find(call, "chat")

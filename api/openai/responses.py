@@ -25,7 +25,7 @@ from .texts import started
 
 def respond(service: Service, body: ResponsesRequest) -> Response:
     """Answer a request."""
-    chat, call = convert.chat_of(body), from_client(convert.call_of(body))
+    chat, call = convert.chat_of(body), from_client(convert.call_of(body), vars(body))
     gone = client_gone()
     (answer,) = started(body.model, [partial(service.chat, call, chat, gone=gone)])
     run = _Run(_frame(body))

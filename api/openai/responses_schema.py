@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..wire import Open, Wire
+from ..wire import Urgent, Wire
 from .schema import Reasoning
 
 
@@ -46,7 +46,7 @@ class TextOptions(Wire):
     format: Format = Format()
 
 
-class ResponsesRequest(Open):
+class ResponsesRequest(Urgent):
     """POST /v1/responses."""
 
     model: str = ""

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, jsonify
 
 from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 
+from ..cards import Card
 from ..errors import Failure, RequestError
-from ..library import Card
 from ..service import Service
 from ..wire import read_body, warned
 from . import convert, responses, schema, texts, tokens
@@ -58,7 +58,7 @@ def _model(card: Card) -> dict[str, Any]:
     return {
         "id": card.reference.familiar,
         "object": "model",
-        "created": int(card.modified),
+        "created": int(card.entry.modified),
         "owned_by": card.reference.repository.partition("/")[0],
     }
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ..wire import Open, Wire
+from ..wire import Urgent, Wire
 
 
 class FunctionCall(Wire):
@@ -82,7 +82,7 @@ class ResponseFormat(Wire):
     json_schema: JsonSchema | None = None
 
 
-class _Sampled(Open):
+class _Sampled(Urgent):
     model: str = ""
     stream: bool = False
     stream_options: StreamOptions | None = None

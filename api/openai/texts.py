@@ -54,7 +54,8 @@ class _Frame:
 def chat(service: Service, body: schema.ChatRequest) -> Response:
     """POST /v1/chat/completions."""
     chat = convert.chat_of(body)
-    call = from_client(convert.call_of(body, keep_alive_s=keep_alive_s(body.keep_alive)))
+    call = convert.call_of(body, keep_alive_s=keep_alive_s(body.keep_alive))
+    call = from_client(call, vars(body))
     gone = client_gone()
     calls = [convert.seeded(call, number) for number in range(body.n)]
     answers = started(body.model, [partial(service.chat, one, chat, gone=gone) for one in calls])
@@ -72,7 +73,8 @@ def complete(service: Service, body: schema.CompletionRequest) -> Response:
     prompts = convert.prompts_of(body)
     if len(prompts) * body.n > _MAX_CHOICES:
         raise RequestError(400, f"more than {_MAX_CHOICES} choices", param="prompt")
-    call = from_client(convert.completion_call_of(body, keep_alive_s=keep_alive_s(body.keep_alive)))
+    call = convert.completion_call_of(body, keep_alive_s=keep_alive_s(body.keep_alive))
+    call = from_client(call, vars(body))
     gone = client_gone()
     starts = [
         partial(service.complete, convert.seeded(call, number), prompt, gone=gone)

@@ -13,15 +13,15 @@ from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 from ..errors import RequestError
 from ..ollama.convert import keep_alive_s
 from ..service import Call, Service
-from ..streaming import client_gone
+from ..streaming import client_gone, from_client
 from ..vectors import packed, shortened
-from ..wire import Open, Wire, read_body, warned
+from ..wire import Open, Urgent, Wire, read_body, warned
 
 _MAX_TEXTS = 2048
 _T = TypeVar("_T")
 
 
-class EmbeddingsRequest(Open):
+class EmbeddingsRequest(Urgent):
     """POST /v1/embeddings."""
 
     model: str = ""
@@ -37,7 +37,7 @@ class Document(Wire):
     text: str = ""
 
 
-class RerankRequest(Open):
+class RerankRequest(Urgent):
     """POST /v1/rerank, as Jina and Cohere have it."""
 
     model: str = ""
@@ -102,6 +102,7 @@ def _found(name: str, find: Callable[[], _T]) -> _T:
 def _embeddings(service: Service, body: EmbeddingsRequest) -> Response:
     texts = _texts(service, body)
     call = Call(body.model, keep_alive_s=keep_alive_s(body.keep_alive))
+    call = from_client(call, vars(body))
     found = _found(body.model, lambda: service.embed(call, texts, gone=client_gone()))
     rows = [shortened(row, body.dimensions) for row in found.rows]
     data = [
@@ -142,9 +143,8 @@ def _rerank(service: Service, body: RerankRequest) -> Response:
     texts = [item if isinstance(item, str) else item.text for item in body.documents]
     if not (body.query and texts) or len(texts) > _MAX_TEXTS:
         raise RequestError(400, f"query and 1 to {_MAX_TEXTS} documents are required")
-    found = _found(
-        body.model, lambda: service.rank(Call(body.model), body.query, texts, gone=client_gone())
-    )
+    call = from_client(Call(body.model), vars(body))
+    found = _found(body.model, lambda: service.rank(call, body.query, texts, gone=client_gone()))
     order = sorted(range(len(texts)), key=lambda index: -found.rows[index][0])
     results = [
         {"index": index, "relevance_score": found.rows[index][0]}

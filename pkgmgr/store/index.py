@@ -8,18 +8,19 @@ that other tools wrote, with short names or none, are kept as they are but are n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import mediatypes, strictjson
 from ..descriptor import Descriptor
 from ..errors import CorruptStore, InvalidManifest, InvalidReference
 from ..reference import Reference
 
+_T = TypeVar("_T")
 # 64 MiB of index is about 150,000 models.
 MAX_INDEX_SIZE = 64 << 20
 # image-layout.md, section "oci-layout file".
@@ -50,15 +51,7 @@ class StoreIndex:
         Raises:
             InvalidManifest: where it is no image index.
         """
-        try:
-            value = strictjson.loads(raw, max_size=MAX_INDEX_SIZE)
-        except ValueError as error:
-            raise InvalidManifest(str(error)) from error
-        if not isinstance(value, dict) or value.get("schemaVersion") != 2:
-            raise InvalidManifest("not an image index")
-        items = value.get("manifests") or []
-        if not isinstance(items, list):
-            raise InvalidManifest("manifests is not a list")
+        value, items = _parsed(raw)
         known = ("schemaVersion", "mediaType", "manifests")
         rest = {key: item for key, item in value.items() if key not in known}
         return cls(tuple(map(Descriptor.from_json, items)), rest)
@@ -71,15 +64,6 @@ class StoreIndex:
             "manifests": [item.to_json() for item in self.descriptors],
         } | dict(self.rest)
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-    def entries(self) -> tuple[Entry, ...]:
-        """The models, newest first; of two descriptors with one name the later one counts."""
-        found = {}
-        for descriptor in self.descriptors:
-            entry = _entry(descriptor)
-            if entry is not None:
-                found[entry.reference.key] = entry
-        return tuple(sorted(found.values(), key=_newest_first))
 
     def names(self) -> tuple[tuple[str | None, Descriptor], ...]:
         """Every descriptor with its name as it stands there; None where it has none."""
@@ -101,6 +85,57 @@ class StoreIndex:
         """This index without the name, compared without regard to case."""
         kept = tuple(item for item in self.descriptors if _key(item) != name.lower())
         return replace(self, descriptors=kept)
+
+
+class EntryReader:
+    """Reads the entries of one index.json again and again. For one thread at a time.
+
+    A store of a thousand models changes by a line at a time; what did not change is the same
+    object as before, which costs a comparison instead of ten times as much.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, Entry | None]] = {}
+
+    def read(self, raw: bytes) -> tuple[Entry, ...]:
+        """The models, newest first; of two descriptors with one name the later one counts.
+
+        Raises:
+            InvalidManifest: where it is no image index.
+        """
+        known: dict[str, tuple[Any, Entry | None]] = {}
+        found = {}
+        for item in _parsed(raw)[1]:
+            name = _name_in(item)
+            before = self._known.get(name)
+            if before is None or before[0] != item:
+                before = item, _entry(Descriptor.from_json(item))
+            known[name] = before
+            if before[1] is not None:
+                found[before[1].reference.key] = before[1]
+        self._known = known
+        return tuple(sorted(found.values(), key=_newest_first))
+
+
+def _parsed(raw: bytes) -> tuple[dict[str, Any], list[Any]]:
+    """The object that an index is, and its list of descriptors."""
+    try:
+        value = strictjson.loads(raw, max_size=MAX_INDEX_SIZE)
+    except ValueError as error:
+        raise InvalidManifest(str(error)) from error
+    if not isinstance(value, dict) or value.get("schemaVersion") != 2:
+        raise InvalidManifest("not an image index")
+    items = value.get("manifests") or []
+    if not isinstance(items, list):
+        raise InvalidManifest("manifests is not a list")
+    return value, items
+
+
+def _name_in(item: Any) -> str:
+    """The name in a descriptor's JSON; empty where it has none."""
+    annotations = item.get("annotations") if isinstance(item, dict) else None
+    name = annotations.get(mediatypes.REF_NAME) if isinstance(annotations, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _entry(descriptor: Descriptor) -> Entry | None:
@@ -134,6 +169,24 @@ def _modified(descriptor: Descriptor) -> float:
         return datetime.fromisoformat(descriptor.annotations[mediatypes.MODIFIED]).timestamp()
     except (KeyError, ValueError, OverflowError):
         return 0.0
+
+
+def read_index(path: Path, parse: Callable[[bytes], _T]) -> _T:
+    """What `parse` makes of index.json; an absent file is an empty index.
+
+    Raises:
+        CorruptStore: where it is no image index.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raw = StoreIndex().render()
+    try:
+        return parse(raw)
+    except InvalidManifest as error:
+        raise CorruptStore(
+            path, error.reason, hint=f"restore it from a backup, or remove {path.parent}"
+        ) from error
 
 
 def check_layout(path: Path) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import AbstractContextManager, contextmanager
@@ -25,7 +26,6 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import (
     BlobNotFound,
-    CorruptStore,
     DigestMismatch,
     InvalidManifest,
     NoSpace,
@@ -37,7 +37,7 @@ from ..transfer.content import Reader
 from . import collect as gc
 from .collect import Collected
 from .files import disk_errors, file_mark, replace_file
-from .index import LAYOUT_FILE, Entry, StoreIndex, check_layout
+from .index import LAYOUT_FILE, Entry, EntryReader, StoreIndex, check_layout, read_index
 from .ingest import Ingest
 from .lock import DEFAULT_WAIT_S, flocked
 from .lookup import find
@@ -56,6 +56,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._seen: tuple[object, tuple[Entry, ...]] = (None, ())
+        self._reader = EntryReader()
+        self._reading = threading.Lock()
 
     @classmethod
     def open(cls, root: Path | None = None) -> Self:
@@ -165,7 +167,9 @@ class Store:
         """
         mark = file_mark(self.root / "index.json")
         if mark is None or mark != self._seen[0]:
-            self._seen = mark, self._index().entries()
+            with self._reading:
+                entries = read_index(self.root / "index.json", self._reader.read)
+                self._seen = mark, entries
         return self._seen[1]
 
     def names(self) -> tuple[tuple[str | None, Descriptor], ...]:
@@ -352,15 +356,7 @@ class Store:
         check_layout(layout)
 
     def _index(self) -> StoreIndex:
-        path = self.root / "index.json"
-        try:
-            return StoreIndex.parse(path.read_bytes())
-        except FileNotFoundError:
-            return StoreIndex()
-        except InvalidManifest as error:
-            raise CorruptStore(
-                path, error.reason, hint=f"restore it from a backup, or remove {self.root}"
-            ) from error
+        return read_index(self.root / "index.json", StoreIndex.parse)
 
     @contextmanager
     def _changed_index(self) -> Iterator[StoreIndex]:

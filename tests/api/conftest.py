@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from support.gguf import tiny_llama
 from support.http import running
 from support.scripted import ScriptedRuntime
@@ -67,9 +68,18 @@ def service(store: Store, runtime: ScriptedRuntime) -> Service:
     return Service(store, replace(Settings.load(environ), registries=blocked), runtime)
 
 
+class ReadingClient(FlaskClient):
+    """Reads each answer to its end and closes it, as clients over a socket do."""
+
+    def open(self, *args: Any, **options: Any) -> Any:
+        return super().open(*args, **{"buffered": True, **options})
+
+
 @pytest.fixture
 def app(service: Service) -> Flask:
-    return create_app(service)
+    app = create_app(service)
+    app.test_client_class = ReadingClient
+    return app
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from support.scripted import ScriptedRuntime
 from pannier.api.app import create_app
 from pannier.api.server import Server
 from pannier.api.service import Service
+from pannier.runtime.errors import DeadlinePassed
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
 
@@ -81,6 +82,20 @@ def test_behind_a_request_that_goes_on(service: Service) -> None:
         assert delta is not None
         assert delta.finish is None
         running_one.cancel()
+
+
+@pytest.mark.engine
+def test_a_deadline_ends_an_answer_that_never_stops(service: Service) -> None:
+    with Supervisor(defaults=LoadOptions(num_ctx=512, num_parallel=1)) as supervisor:
+        source = service.library.find("tiny").source
+        sampling = SamplingParams(temperature=1, seed=3, logit_bias={2: -100.0})
+        supervisor.load(source)
+        stream = supervisor.generate(
+            source, GenerationRequest((Segment("hello"),), sampling=sampling, deadline_s=0.2)
+        )
+        with pytest.raises(DeadlinePassed):
+            list(stream)
+        assert supervisor.loaded()[0].busy == 0
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
