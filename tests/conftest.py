@@ -13,6 +13,9 @@ import pytest
 _NEEDS: Mapping[str, tuple[str, Callable[[], bool]]] = {
     "registry": ("docker-registry", lambda: shutil.which("docker-registry") is not None),
     "skopeo": ("skopeo", lambda: shutil.which("skopeo") is not None),
+    # Go programs that Debian does not have; the tests say how they are installed.
+    "oras_cli": ("oras", lambda: shutil.which("oras") is not None),
+    "cosign": ("cosign", lambda: shutil.which("cosign") is not None),
     "engine": ("llama_cpp", lambda: importlib.util.find_spec("llama_cpp") is not None),
 }
 
