@@ -22,6 +22,11 @@ from .client import Client, HTTPClient
 if TYPE_CHECKING:
     import ssl
 
+    from pannier.pkgmgr.settings import Settings
+
+    from .guard import Guard
+    from .registry.options import Options
+
 Listen = Annotated[
     str | None, typer.Option("--listen", metavar="HOST:PORT", help="Instead of PANNIER_HOST.")
 ]
@@ -53,6 +58,31 @@ ReadOnly = Annotated[
     bool, typer.Option("--read-only", help="Nothing can be pushed to the registry.")
 ]
 
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=0, help="Of all decoders together; 0 is all cores.")
+]
+GpuLayers = Annotated[
+    int | None, typer.Option("--gpu-layers", min=-1, help="On GPUs; -1 is as many as fit.")
+]
+SplitMode = Annotated[
+    str | None, typer.Option("--split-mode", help="How GPUs share a model: none, layer or row.")
+]
+TensorSplit = Annotated[
+    str | None,
+    typer.Option("--tensor-split", metavar="A,B,…", help="What each GPU gets, in any unit."),
+]
+MainGpu = Annotated[
+    int | None, typer.Option("--main-gpu", min=0, help="The one that --split-mode none uses.")
+]
+RunnerMemory = Annotated[
+    str | None,
+    typer.Option("--runner-memory", metavar="SIZE", help="Address space of a model's process."),
+]
+RunnerCpuTime = Annotated[
+    str | None,
+    typer.Option("--runner-cpu-time", metavar="TIME", help="CPU time of a model's process."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
@@ -75,23 +105,23 @@ def serve(
     max_store_size: MaxStoreSize = None,
     max_upload_size: MaxUploadSize = None,
     read_only: ReadOnly = False,
+    threads: Threads = None,
+    gpu_layers: GpuLayers = None,
+    split_mode: SplitMode = None,
+    tensor_split: TensorSplit = None,
+    main_gpu: MainGpu = None,
+    runner_memory: RunnerMemory = None,
+    runner_cpu_time: RunnerCpuTime = None,
     plain_http: PlainHttp = False,
     insecure: Insecure = False,
     quiet: Quiet = False,
 ) -> None:
     """Serve the Ollama and OpenAI APIs, and be a registry."""
     from pannier.pkgmgr.cli.names import settings_for
-    from pannier.pkgmgr.store.store import Store
 
-    from .admission import Admission
-    from .app import create_app
-    from .environment import max_queue, open_runtime, origins
+    from .environment import origins, with_flags
     from .guard import Guard
     from .registry.options import registry_options
-    from .registry.routes import registry_blueprint
-    from .server import SPARE_THREADS, Server
-    from .server import serve as serve_until_stopped
-    from .service import Service
 
     address = parse_address(listen) if listen else server_address(os.environ)
     _refuse_strangers(address, allow_remote)
@@ -106,12 +136,45 @@ def serve(
         read_only=read_only,
     )
     guard = Guard.of(hosts=[socket.gethostname(), *(allow_host or ())], origins=origins(os.environ))
-    output = Output(quiet=quiet)
-    with open_runtime(os.environ, states=settings.home / "states") as runtime:
+    environ = with_flags(
+        os.environ,
+        NUM_THREAD=threads,
+        NUM_GPU=gpu_layers,
+        SPLIT_MODE=split_mode,
+        TENSOR_SPLIT=tensor_split,
+        MAIN_GPU=main_gpu,
+        RUNNER_MEMORY=runner_memory,
+        RUNNER_CPU_TIME=runner_cpu_time,
+    )
+    _serve(environ, settings, options, address, guard=guard, tls=tls, output=Output(quiet=quiet))
+
+
+def _serve(
+    environ: Mapping[str, str],
+    settings: Settings,
+    options: Options,
+    address: Address,
+    *,
+    guard: Guard,
+    tls: ssl.SSLContext | None,
+    output: Output,
+) -> None:
+    from pannier.pkgmgr.store.store import Store
+
+    from .admission import Admission
+    from .app import create_app
+    from .environment import max_queue, open_runtime
+    from .registry.routes import registry_blueprint
+    from .server import SPARE_THREADS, Server
+    from .server import serve as serve_until_stopped
+    from .service import Service
+
+    states = settings.home / "states"
+    with open_runtime(environ, states=states, advise=output.notice) as runtime:
         store = Store.open(settings.home)
         registry = registry_blueprint(store, options=options)
         service = Service(store, settings, runtime)
-        limit = max_queue(os.environ)
+        limit = max_queue(environ)
         app = create_app(service, guard=guard, admission=Admission(limit), blueprints=(registry,))
         threads = limit + SPARE_THREADS
         server = Server(app, address.host, address.port, tls=tls, max_threads=threads)
@@ -134,11 +197,15 @@ def ps(
         for model in _client().request("GET", "/api/ps").get("models", [])
         if str(model.get("name", "")).lower().startswith(prefix.lower())
     ]
-    Output(as_json=as_json).table(
+    output = Output(as_json=as_json)
+    output.table(
         ("NAME", "DIGEST", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL"),
         map(_ps_row, models),
         records=models,
     )
+    for model in models:
+        if model.get("advice") and not as_json:
+            output.notice(f"{model.get('name')}: {model['advice']}")
 
 
 def stop(

@@ -149,7 +149,7 @@ class Service:
             ModelNotFound, InvalidOption, UnsupportedRequest.
         """
         model = self.library.find(call.model)
-        options = split_options(model.spec.params, call.options)
+        options = self._options(model, call)
         if "completion" not in model.prompts.capabilities:
             raise UnsupportedRequest(f'"{call.model}" does not support {verb}')
         if call.think and "thinking" not in model.prompts.capabilities:
@@ -196,7 +196,7 @@ class Service:
         """
         gone = before(call.deadline, gone)
         model = self.library.find(call.model)
-        options = split_options(model.spec.params, call.options)
+        options = self._options(model, call)
         if not texts:
             loaded = self._load(model, options, call.keep_alive_s, gone)
             return Embeddings([], 0, loaded)
@@ -217,7 +217,7 @@ class Service:
         """How relevant each text is to a query, one score per row; raises as `embed` does."""
         gone = before(call.deadline, gone)
         model = self.library.find(call.model)
-        options = split_options(model.spec.params, call.options)
+        options = self._options(model, call)
         return unless_gone(
             gone,
             lambda: self.runtime.rank(
@@ -253,6 +253,11 @@ class Service:
         """
         return self.runtime.unload(self.library.spec(name)[1].digest)
 
+    def _options(self, model: StoredModel, call: Call) -> Options:
+        """What a request says, else the model, else the settings."""
+        defaults = self.runtime.defaults
+        return split_options(model.spec.params, call.options, defaults=defaults)
+
     def _load(
         self, model: StoredModel, options: Options, keep_alive_s: float | None, gone: Gone
     ) -> LoadedModel:
@@ -287,7 +292,7 @@ class Service:
             tools=tools,
             budget=call.thinking_budget,
         )
-        options = split_options(model.spec.params, call.options)
+        options = self._options(model, call)
         request = GenerationRequest(
             prompt=prompt.segments,
             context=tuple(context),
@@ -303,6 +308,7 @@ class Service:
             client=call.client,
             priority=call.priority,
             deadline_s=None if call.deadline is None else call.deadline - time.monotonic(),
+            deterministic=options.deterministic,
             constraint=constraint,
         )
         stream = unless_gone(

@@ -57,12 +57,11 @@ def give_up_privileges() -> None:
 
 def limit(*, address_space: int, cpu_seconds: int) -> None:
     """Bound the process's address space in bytes and its CPU time; 0 is no bound."""
-    for kind, value in (
-        (resource.RLIMIT_AS, address_space),
-        (resource.RLIMIT_CPU, cpu_seconds),
-    ):
-        if value:
-            resource.setrlimit(kind, (value, value))
+    if address_space:
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    if cpu_seconds:
+        # The soft limit's signal (SIGXCPU) says what it was; the hard one's (SIGKILL) does not.
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 10))
 
 
 def confine(files: Iterable[Path], *, writable: Path | None = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from .backend import Adapters, DecodeStatus, Row, TokenGate, TokenSampler
 from .errors import LoadError, UnsupportedRequest
 from .model import Model
-from .request import SamplingParams
+from .request import TOP_P_PREFILTER, SamplingParams
 from .rows import RowBatch
 from .sampling import Sampler
 
@@ -47,6 +47,7 @@ class ContextParams:
     batch_threads: int
     cache_type: str = "f16"
     sampling_threads: int = 1
+    top_p_prefilter: float = TOP_P_PREFILTER
 
 
 class LlamaBackend:
@@ -79,6 +80,7 @@ class LlamaBackend:
         self.can_shift = bool(self._quick.llama_memory_can_shift(self._memory))
         self._set_abilities()
         self._batch = RowBatch(api, self.batch_size)
+        self._prefilter = params.top_p_prefilter
         workers = params.sampling_threads
         is_large = model.vocabulary_size >= PARALLEL_VOCABULARY
         self._pool = ThreadPoolExecutor(workers) if is_large and workers > 1 else None
@@ -159,7 +161,12 @@ class LlamaBackend:
     ) -> TokenSampler:
         """See `Backend.sampler`."""
         return Sampler(
-            self._model, params, context_length=self.num_cells, history=history, gate=gate
+            self._model,
+            params,
+            context_length=self.num_cells,
+            history=history,
+            prefilter=self._prefilter,
+            gate=gate,
         )
 
     def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:

@@ -83,6 +83,10 @@ class Embedder:
         """Whether no text waits."""
         return not self._waiting
 
+    def use_threads(self, count: int) -> None:
+        """Decode with so many threads from now on."""
+        self._api.llama_set_n_threads(self._context, count, count)
+
     def add(self, job: EmbeddingJob) -> None:
         """Queue a request's texts, none of them empty or longer than `max_tokens`."""
         self._waiting.extend((job, number) for number in range(len(job.texts)))

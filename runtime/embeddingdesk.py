@@ -48,6 +48,12 @@ class EmbeddingDesk:
         """Whether nothing waits to be computed."""
         return self._embedder is None or self._embedder.is_idle
 
+    def use_threads(self, count: int) -> None:
+        """Decode with so many threads from now on."""
+        self._threads = count
+        if self._embedder is not None:
+            self._embedder.use_threads(count)
+
     def prepare(self, message: frames.Message) -> Prepared:
         """A message as tokens."""
         model = self._model

@@ -43,6 +43,7 @@ class LoadedModel:
         busy: requests running or waiting.
         load_ns: what this load cost; 0 where the model was in memory already.
         stats: as of its engine's last step.
+        advice: what would make it faster on this machine, None where nothing would.
     """
 
     source: ModelSource
@@ -52,6 +53,7 @@ class LoadedModel:
     load_ns: int
     pid: int
     stats: EngineStats = field(default_factory=EngineStats)
+    advice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,10 @@ class GenerationStream(Protocol):
 
 class Runtime(Protocol):
     """Loads models on demand, answers requests, unloads what is idle."""
+
+    @property
+    def defaults(self) -> LoadOptions:
+        """How a model is loaded where neither a request nor the model says."""
 
     def load(
         self,

@@ -16,7 +16,7 @@ from .native import Native, native
 from .request import LoadOptions, Segment
 
 # llama.cpp's numbers of the ways to share a model between GPUs.
-SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
+_SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
 # Longest piece that a vocabulary may hold (the GGUF check refuses longer tokens).
 _MAX_PIECE = 4096
 
@@ -66,7 +66,7 @@ class Model:
         params = api.llama_model_default_params()
         params.n_gpu_layers = options.num_gpu if options.num_gpu >= 0 else 1 << 20
         params.main_gpu = options.main_gpu
-        params.split_mode = SPLIT_MODES[options.split_mode]
+        params.split_mode = _SPLIT_MODES[options.split_mode]
         shares = (ctypes.c_float * max(1, int(api.llama_max_devices())))(*options.tensor_split)
         if options.tensor_split:
             params.tensor_split = shares

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pannier.pkgmgr.errors import InvalidOption
+from pannier.pkgmgr.modelfile.parameters import CHOICES
 
 from .request import LoadOptions, SamplingParams
 
@@ -23,6 +24,8 @@ _MAX_THREADS = 512
 _MAX_STOPS = 64
 # Guesses further ahead hardly ever come true, and each needs room for logits.
 MAX_DRAFT = 8
+# Devices that one library can hold (llama_max_devices).
+MAX_GPUS = 16
 
 _SAMPLING = {
     "seed": int,
@@ -59,15 +62,22 @@ _LOAD = {
     "num_thread": int,
     "num_parallel": int,
     "draft_num_predict": int,
+    "split_mode": str,
+    "tensor_split": tuple,
+    "kv_cache_type": str,
 }
 _TYPES: dict[str, type] = {
     **_SAMPLING,
     **_LOAD,
     "num_keep": int,
     "num_predict": int,
+    "deterministic": bool,
     "stop": list,
 }
-_TYPE_NAMES = {int: "integer", float: "float32", bool: "boolean", list: "array"}
+_TYPE_NAMES = {
+    **{int: "integer", float: "float32", bool: "boolean", list: "array", str: "string"},
+    tuple: "array of numbers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,7 @@ class Options:
     Attributes:
         load: None where nobody asked for anything that a load decides, so that any load will do.
         max_tokens: None is until the context is full.
+        deterministic: whether the request runs alone, so that its seed says all.
         ignored: names that nobody knows, sorted.
     """
 
@@ -85,6 +96,7 @@ class Options:
     max_tokens: int | None
     num_keep: int
     stop: tuple[str, ...]
+    deterministic: bool
     ignored: tuple[str, ...]
 
 
@@ -112,6 +124,7 @@ def split_options(*layers: Mapping[str, Any], defaults: LoadOptions | None = Non
         max_tokens=_max_tokens(values.get("num_predict", -1)),
         num_keep=values.get("num_keep", 4),
         stop=values.get("stop", ()),
+        deterministic=values.get("deterministic", False),
         ignored=tuple(sorted(ignored)),
     )
 
@@ -134,7 +147,36 @@ def _coerce(name: str, value: Any, kind: type) -> Any:
         if len(value) > _MAX_STOPS:
             raise InvalidOption(f'option "{name}" holds more than {_MAX_STOPS} texts')
         return tuple(value)
+    if kind is str and isinstance(value, str):
+        return _choose(name, value)
+    if kind is tuple:
+        return read_shares(name, value)
     raise InvalidOption(f'option "{name}" must be of type {_TYPE_NAMES[kind]}')
+
+
+def _choose(name: str, value: str) -> str:
+    if value not in CHOICES[name]:
+        known = ", ".join(CHOICES[name])
+        raise InvalidOption(f'option "{name}" must be one of {known}')
+    return value
+
+
+def read_shares(name: str, value: Any) -> tuple[float, ...]:
+    """What each GPU gets: a list of numbers, or a text such as `3,1`; none is by their memory.
+
+    Raises:
+        InvalidOption: it is none, or gives nobody anything.
+    """
+    items = [item for item in value.split(",") if item] if isinstance(value, str) else value
+    try:
+        shares = tuple(float(item) for item in items)
+    except (TypeError, ValueError):
+        raise InvalidOption(f'option "{name}" must be of type array of numbers') from None
+    if not all(0 <= share <= 1e9 for share in shares) or (shares and not sum(shares)):
+        raise InvalidOption(f'option "{name}" must hold shares, not all of them 0')
+    if len(shares) > MAX_GPUS:
+        raise InvalidOption(f'option "{name}" holds more than {MAX_GPUS} shares')
+    return shares
 
 
 def _clamp(value: float) -> int:
@@ -177,6 +219,8 @@ def _load(values: dict[str, Any], defaults: LoadOptions | None) -> LoadOptions |
         values["draft_num_predict"] = min(max(values["draft_num_predict"], 0), MAX_DRAFT)
     if "num_parallel" in values:
         values["num_parallel"] = min(max(values["num_parallel"], 0), 256)
+    if "kv_cache_type" in values:
+        values["cache_type"] = values.pop("kv_cache_type")
     return replace(defaults or LoadOptions(), **values)
 
 

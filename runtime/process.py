@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +34,7 @@ from .errors import (
     UnsupportedRequest,
 )
 from .isolation import scrubbed_environment, signal_name
+from .machine import RunnerLimits
 from .memory import MemoryPlan
 from .request import LATE, Delta, GenerationRequest, LoadOptions, ModelInfo
 from .stats import EngineStats
@@ -51,14 +52,6 @@ _REFUSALS: dict[str, type[EngineError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerLimits:
-    """Bounds on each runner process, in bytes and in seconds of CPU time; 0 is none."""
-
-    address_space: int = 0
-    cpu_seconds: int = 0
-
-
 class RunnerProcess:
     """A runner with its model loaded, or an exception."""
 
@@ -70,11 +63,12 @@ class RunnerProcess:
         *,
         plan: MemoryPlan,
         limits: RunnerLimits,
+        threads: int,
         states: Path | None = None,
         on_death: Death = lambda: None,
         on_progress: Progress = lambda percent: None,
     ) -> None:
-        """Start a process and load a model in it.
+        """Start a process and load a model in it, which decodes with `threads` where nobody says.
 
         Raises:
             LoadError: the engine refused the model, or died of it.
@@ -84,8 +78,8 @@ class RunnerProcess:
         self._on_death = on_death
         self._plan = plan
         self._limits = limits
-        self._threads = 0
-        self._has_fixed_threads = bool(options.num_thread)
+        self._wanted_threads = options.num_thread
+        self._threads = options.num_thread or threads
         self._steps = -1
         self.stats = EngineStats()
         self._alive_s = time.monotonic()
@@ -145,9 +139,11 @@ class RunnerProcess:
         if key in self._streams:
             self._send({"op": "cancel", "key": key})
 
-    def use_threads(self, count: int) -> None:
-        """Decode with so many threads from now on, unless the model's options fix them."""
-        if count != self._threads and not self._has_fixed_threads:
+    def use_threads(self, share: int, *, alone: bool) -> None:
+        """Decode with a share of the cores; options that say how many go up to it, alone beyond."""
+        wanted = self._wanted_threads or share
+        count = wanted if alone else min(wanted, share)
+        if count != self._threads:
             self._threads = count
             self._send({"op": "threads", "key": 0, "count": count})
 
@@ -160,7 +156,10 @@ class RunnerProcess:
             self._silence_s = silence_s
             self._process.kill()
             return
-        self._send({"op": "pulse", "key": 0})
+        # Where a sender is stuck in a process that reads nothing, no sign of life can come anyway.
+        if self._lock.acquire(blocking=False):
+            self._lock.release()
+            self._send({"op": "pulse", "key": 0})
 
     def close(self) -> None:
         """End the process; running requests get an error. Idempotent."""
@@ -201,7 +200,9 @@ class RunnerProcess:
             "op": "load",
             "weights": [str(path) for path in files.weights],
             "adapters": [str(path) for path in files.adapters],
-            "options": frames.encode_options(options),
+            "options": frames.encode_options(
+                self._plan.options(replace(options, num_thread=self._threads))
+            ),
             "num_ctx": self._plan.num_ctx,
             "num_contexts": self._plan.num_contexts,
             "states": None if states is None else str(states),
@@ -216,7 +217,7 @@ class RunnerProcess:
                     on_progress(message["percent"])
                 case "loaded":
                     self._channel.set_timeout(None)
-                    return ModelInfo(**message["info"]), message["load_ns"]
+                    return self._model_info(message["info"]), message["load_ns"]
                 case "failed":
                     raise self._refusal(message)
         end = self._describe_end()
@@ -224,6 +225,10 @@ class RunnerProcess:
             f"cannot load {self.name}: {end}",
             hint="`pannier doctor` tells whether the engine works on this machine",
         )
+
+    def _model_info(self, facts: dict[str, Any]) -> ModelInfo:
+        plan = self._plan
+        return ModelInfo(**facts, size=plan.total, size_vram=plan.shown_on_gpus)
 
     def _refusal(self, message: frames.Message) -> EngineError:
         if message["kind"] == "EngineMissing":
@@ -309,7 +314,8 @@ class RunnerProcess:
         error = self._death()
         # Who kills an idle process is no crash of the engine; that may go on meanwhile.
         has_work = any(stream.is_accepted for stream in self._streams.values())
-        self.is_crash = not self._ending and (has_work or error.signal != "SIGKILL")
+        is_limit = error.signal == "SIGXCPU"
+        self.is_crash = not (self._ending or is_limit) and (has_work or error.signal != "SIGKILL")
         with self._lock:
             self._error = error
             streams = list(self._streams.values())
@@ -333,6 +339,8 @@ class RunnerProcess:
             hint = "the next request loads the model again"
             if name == "SIGILL":
                 hint = "the engine was built for another CPU; run `pannier doctor`"
+            if name == "SIGXCPU":
+                hint = f"it had used up its CPU time (RUNNER_CPU_TIME); {hint}"
             message = f"the process running {self.name} died: {self._describe_end()}"
             return RunnerDied(message, signal=name, hint=hint)
 

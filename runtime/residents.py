@@ -12,6 +12,7 @@ from pannier.pkgmgr import gguf
 
 from .errors import LoadError, OutOfMemory
 from .interface import FOREVER, LoadedModel, ModelSource
+from .machine import Room
 from .memory import MemoryPlan
 from .native import VERSION
 from .process import RunnerProcess
@@ -30,6 +31,7 @@ class Resident:
         gone: set when its process is no more.
         users: callers that wait for it or have requests in it.
         expires_s: on the supervisor's clock; means something while `users` is 0.
+        advice: what would make it faster here, None where nothing would.
         predecessors: what has to be gone before it is loaded: the same model with other options.
     """
 
@@ -41,6 +43,7 @@ class Resident:
     runner: RunnerProcess | None = None
     error: BaseException | None = None
     plan: MemoryPlan | None = None
+    advice: str | None = None
     users: int = 0
     expires_s: float = FOREVER
     loaded_ns: int = 0
@@ -50,6 +53,11 @@ class Resident:
     def is_idle(self) -> bool:
         """Whether it is loaded and nobody uses it."""
         return self.users == 0 and self.runner is not None
+
+    @property
+    def holds_gpus(self) -> bool:
+        """Whether a part of a GPU is its own."""
+        return self.plan is not None and self.plan.on_gpus > 0
 
     def is_stale(self, options: LoadOptions | None) -> bool:
         """Whether it has to be loaded again for a request with these options."""
@@ -62,6 +70,11 @@ def first_to_go(residents: Iterable[Resident]) -> Resident | None:
     """The idle model that was used longest ago, or expires soonest; None where all are busy."""
     idle = [resident for resident in residents if resident.is_idle]
     return min(idle, key=lambda resident: resident.expires_s, default=None)
+
+
+def in_the_way(others: Iterable[Resident], plan: MemoryPlan) -> list[Resident]:
+    """Models on GPUs, where a planned one would have more of its layers there without them."""
+    return [] if plan.is_whole else [resident for resident in others if resident.holds_gpus]
 
 
 def next_look(residents: Iterable[Resident], now: float, silence_s: float) -> float | None:
@@ -87,6 +100,7 @@ def describe(resident: Resident, load_ns: int, *, now: float) -> LoadedModel:
         load_ns=load_ns,
         pid=runner.pid,
         stats=runner.stats,
+        advice=resident.advice,
     )
 
 
@@ -103,13 +117,24 @@ def states_folder(root: Path | None, resident: Resident) -> Path | None:
     return folder
 
 
+def share_cores(residents: Iterable[Resident], cores: int) -> None:
+    """Divide the cores among the models that are busy."""
+    busy = [r.runner for r in residents if r.users and r.runner is not None]
+    for runner in busy:
+        runner.use_threads(max(1, cores // len(busy)), alone=len(busy) == 1)
+
+
 def out_of_room(
-    resident: Resident, plan: MemoryPlan, others: Sequence[Resident], *, free: int
+    resident: Resident, plan: MemoryPlan, others: Sequence[Resident], room: Room
 ) -> OutOfMemory:
     """The error for a model that does not fit beside others, all of them busy."""
-    needed = plan.total
+    needed, free = plan.in_main_memory, room.free
     reason = f"it needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
-    if needed <= free:
+    if room.is_limit:
+        reason = f"it needs {needed / 1e9:.2f} GB, its process may take {free / 1e9:.2f} GB"
+    if needed <= free and not plan.fits_gpus:
+        reason, needed, free = _gpu_shortage(plan, room)
+    elif needed <= free:
         reason = f"no more than {len(others)} may be in memory at a time"
     busy = ", ".join(other.source.name for other in others)
     beside = f"; in use: {busy}" if busy else ""
@@ -119,6 +144,18 @@ def out_of_room(
         free=free,
         hint="set a smaller num_ctx, or wait until other models are idle",
     )
+
+
+def _gpu_shortage(plan: MemoryPlan, room: Room) -> tuple[str, int, int]:
+    """Which GPU is too small for what it shall hold, and both in bytes."""
+    for need, gpu in zip(plan.placement.on_gpus, room.gpus, strict=True):
+        free = max(0, gpu.free - room.reserve)
+        if need > free:
+            where = (
+                f"on {gpu.name} it needs {need / 1e9:.2f} GB, {free / 1e9:.2f} GB are free there"
+            )
+            return where, need, free
+    raise AssertionError("every GPU has room")
 
 
 def kernel_advice(header: gguf.Header) -> str | None:

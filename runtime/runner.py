@@ -30,6 +30,7 @@ from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
 from .errors import EngineError, LoadError
 from .hoststates import HostStates
+from .memory import DEFAULT_SEQUENCES, RECURRENT_COPIES
 from .model import Model
 from .native import native
 from .options import MAX_DRAFT
@@ -39,8 +40,6 @@ from .speculate import MAX_STREAMS
 # A pre-tokenizer's recursive regular expression took 60,000 equal letters to overflow 8 MiB; with
 # 512 MiB 120,000 pass. It is address space, used only where it is needed.
 BIG_STACK = 512 << 20
-# Sequences at a time when nobody says.
-DEFAULT_SEQUENCES = 16
 # Finished sequences whose cells stay until they are needed.
 KEPT_SEQUENCES = 24
 # Requests that wait beyond this are refused, as Ollama's OLLAMA_MAX_QUEUE does.
@@ -113,6 +112,7 @@ class Runner:
             num_outputs=self._num_sequences(options) + MAX_STREAMS * options.draft_num_predict,
             cache_type=options.cache_type,
             sampling_threads=threads,
+            top_p_prefilter=options.top_p_prefilter,
             threads=threads,
             batch_threads=threads,
         )
@@ -123,19 +123,13 @@ class Runner:
         api, handle = self.model.native.api, self.model.handle
         if api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle):
             # Each has a whole state of its own.
-            return running * 2
+            return running * RECURRENT_COPIES
         return running + KEPT_SEQUENCES
 
     def info(self) -> frames.Message:
-        """What `ModelInfo` holds, as JSON values."""
+        """What `ModelInfo` holds but for sizes, as JSON values."""
         model = self.model
         api = model.native.api
-        layers = int(api.llama_model_n_layer(model.handle))
-        heads, kv_heads = (
-            max(1, int(api.llama_model_n_head(model.handle))),
-            int(api.llama_model_n_head_kv(model.handle)),
-        )
-        row = model.embedding_length // heads * kv_heads * 2 * 2
         template = api.llama_model_chat_template(model.handle, None)
         return {
             "architecture": model.metadata("general.architecture") or "",
@@ -144,8 +138,6 @@ class Runner:
             "embedding_length": model.embedding_length,
             "vocabulary_size": model.vocabulary_size,
             "parameter_count": model.parameter_count,
-            "size": model.size + layers * row * self.num_cells,
-            "size_vram": 0,
             "chat_template": template.decode("utf-8", "replace") if template else None,
             "bos_token": model.text([model.bos]),
             "eos_token": model.text([model.eos]),
@@ -273,6 +265,7 @@ class Runner:
             self.send({"op": "step", "pieces": encoded, "stats": stats})
 
     def _use_threads(self, count: int) -> None:
+        self._embedding.use_threads(count)
         if self._backend is not None:
             self._backend.use_threads(count)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .backend import TokenGate
 from .model import Model
-from .request import SamplingParams
+from .request import TOP_P_PREFILTER, SamplingParams
 
 # The library's word for "draw a seed yourself"; never handed over, so that seeds are ours.
 _SEED_MASK = 0xFFFF_FFFF
@@ -20,10 +20,6 @@ _SEED_MASK = 0xFFFF_FFFF
 _DRY_BREAKERS = (b"\n", b":", b'"', b"*")
 # Tokens that mirostat 1 estimates from (llama.cpp's default).
 _MIROSTAT_M = 100
-# Before an unbounded top_p: drop what is this much less likely than the best token. A full sort of
-# 49k candidates takes 3.6 ms, this 0.65 ms, for 0.45 % of the probability mass of a flat
-# distribution (2-core Xeon, 135M model); peaked ones lose far less.
-TOP_P_PREFILTER = 1e-5
 
 
 class Sampler:

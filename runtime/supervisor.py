@@ -7,7 +7,6 @@ called from any thread; nothing blocks under the one lock here but dictionary wo
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,26 +16,26 @@ from typing import Any
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.gguf import Header
 
-from .cores import usable_cores
 from .crashes import CrashLog
 from .errors import CrashedInLoading, LoadError, RunnerDied
 from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
-from .memory import MemoryPlan, available_memory, plan_memory
-from .process import RunnerLimits, RunnerProcess
+from .machine import Machine
+from .memory import MemoryPlan
+from .process import RunnerProcess
 from .request import GenerationRequest, LoadOptions
 from .residents import (
     Resident,
     describe,
     first_to_go,
+    in_the_way,
     kernel_advice,
     next_look,
     out_of_room,
     read_headers,
+    share_cores,
     states_folder,
 )
 from .supervised import Once, SupervisedStream, embeddings_of
-
-_LOG = logging.getLogger(__name__)
 
 DEFAULT_KEEP_ALIVE_S = 300.0
 # A model that is asked for with other load options waits this long for its running requests.
@@ -54,10 +53,10 @@ class Supervisor:
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
         defaults: LoadOptions | None = None,
         max_models: int = 0,
-        limits: RunnerLimits | None = None,
+        machine: Machine | None = None,
         states: Path | None = None,
-        free_memory: Callable[[], int] = available_memory,
         silence_s: float = MAX_SILENCE_S,
+        advise: Callable[[str], object] = lambda text: None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
@@ -66,20 +65,20 @@ class Supervisor:
             keep_alive_s: how long a model stays after its last use where a request does not say.
             defaults: load options where a request does not say.
             max_models: in memory at a time; 0 is as many as fit.
-            limits: bounds on each runner process.
+            machine: what models may take.
             states: where runners keep shared beginnings of prompts between starts; None nowhere.
-            free_memory: bytes that may be taken.
             silence_s: a busy runner that makes no step for so long is killed.
+            advise: gets what would make a model faster here, when it is loaded.
             clock_s: seconds that go on while time is not set back.
         """
         self._keep_alive_s = keep_alive_s
-        self._defaults = defaults or LoadOptions()
+        self.defaults = defaults or LoadOptions()
         self._clock_s = clock_s
         self._max_models = max_models
-        self._limits = limits or RunnerLimits()
+        self._machine = machine or Machine()
         self._states = states
-        self._free_memory = free_memory
         self._silence_s = silence_s
+        self._advise = advise
         self._crashes = CrashLog(clock_s)
         self._loading = threading.Lock()
         self._closing = threading.Event()
@@ -268,7 +267,7 @@ class Supervisor:
             is_mine = resident is None
             if resident is None:
                 self._crashes.check(source.digest, source.name)
-                resident = Resident(source, options or self._defaults, self._keep_alive_s)
+                resident = Resident(source, options or self.defaults, self._keep_alive_s)
                 resident.predecessors = {r for r in self._leaving if r.source == source}
                 self._residents[source.digest] = resident
             resident.users += 1
@@ -299,13 +298,15 @@ class Supervisor:
                     source.files,
                     resident.options,
                     plan=resident.plan,
-                    limits=self._limits,
+                    limits=self._machine.limits,
+                    threads=self._machine.cores,
                     states=states_folder(self._states, resident),
                     on_death=lambda: self._on_death(resident),
                 )
             resident.loaded_ns = time.monotonic_ns()
             if advice := kernel_advice(headers[0]):
-                _LOG.info("%s: %s", source.name, advice)
+                resident.advice = advice
+                self._advise(f"{source.name}: {advice}")
         except BaseException as error:
             resident.error = error
             with self._lock:
@@ -315,6 +316,8 @@ class Supervisor:
                     self._crashes.add(source.digest)
             resident.gone.set()
         finally:
+            with self._lock:
+                self._share_cores()
             resident.ready.set()
         self._watch()
 
@@ -325,18 +328,21 @@ class Supervisor:
             OutOfMemory: it does not fit, even with all idle models gone.
         """
         while True:
-            free = self._free_memory()
-            plan = plan_memory(headers, resident.options, free=free)
+            with self._lock:
+                everybody = [*self._residents.values(), *self._leaving]
+            room = self._machine.room(r.runner.pid for r in everybody if r.runner is not None)
+            plan = room.plan(headers, resident.options)
             with self._lock:
                 others = [r for r in self._residents.values() if r is not resident]
                 is_full = self._max_models > 0 and len(others) >= self._max_models
-                if plan.total <= free and not is_full:
-                    return plan
-                victim = first_to_go(others)
+                is_enough = room.holds(plan) and not is_full
+                victim = first_to_go(others if not is_enough else in_the_way(others, plan))
                 if victim is not None:
                     self._dismiss(victim)
             if victim is None:
-                raise out_of_room(resident, plan, others, free=free)
+                if is_enough:
+                    return plan
+                raise out_of_room(resident, plan, others, room)
             victim.gone.wait(RELOAD_WAIT_S)
 
     def _release(self, resident: Resident) -> None:
@@ -347,10 +353,7 @@ class Supervisor:
             self._lock.notify_all()
 
     def _share_cores(self) -> None:
-        """Divide the cores among the models that are busy. Needs the lock."""
-        busy = [r.runner for r in self._residents.values() if r.users and r.runner is not None]
-        for runner in busy:
-            runner.use_threads(max(1, usable_cores() // len(busy)))
+        share_cores([*self._residents.values(), *self._leaving], self._machine.cores)
 
     def _on_death(self, resident: Resident) -> None:
         with self._lock:

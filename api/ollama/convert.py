@@ -258,6 +258,7 @@ def loaded_line(
         "size_vram": model.info.size_vram,
         "context_length": model.info.context_length,
         "stats": model.stats.record(),
+        **({"advice": model.advice} if model.advice else {}),
     }
 
 

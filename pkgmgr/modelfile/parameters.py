@@ -1,4 +1,7 @@
-"""The options that PARAMETER may set: Ollama's names and types (api.Options there)."""
+"""The options that PARAMETER may set: Ollama's names and types (api.Options there), and ours.
+
+Programs that do not know one of ours pass over it, as Ollama does.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +21,52 @@ _log = logging.getLogger(__name__)
 UNSET = "unset"
 PARAMETERS: Mapping[str, type] = MappingProxyType(
     {
+        "deterministic": bool,
         "draft_num_predict": int,
+        "dry_allowed_length": int,
+        "dry_base": float,
+        "dry_multiplier": float,
+        "dry_penalty_last_n": int,
         "frequency_penalty": float,
+        "kv_cache_type": str,
         "main_gpu": int,
         "min_p": float,
+        "mirostat": int,
+        "mirostat_eta": float,
+        "mirostat_tau": float,
         "num_batch": int,
         "num_ctx": int,
         "num_gpu": int,
         "num_keep": int,
+        "num_parallel": int,
         "num_predict": int,
         "num_thread": int,
         "presence_penalty": float,
         "repeat_last_n": int,
         "repeat_penalty": float,
         "seed": int,
+        "split_mode": str,
         "stop": list,
         "temperature": float,
+        "tensor_split": str,
         "top_k": int,
+        "top_n_sigma": float,
         "top_p": float,
         "typical_p": float,
         "use_mmap": bool,
+        "xtc_probability": float,
+        "xtc_threshold": float,
     }
 )
-DEPRECATED = frozenset(
-    {"f16_kv", "logits_all", "low_vram", "mirostat", "mirostat_eta", "mirostat_tau", "numa"}
-    | {"penalize_newline", "tfs_z", "use_mlock", "vocab_only"}
+# What a text may be; how GPUs share a model, and what cells are made of, the most exact first.
+CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"split_mode": ("none", "layer", "row"), "kv_cache_type": ("f16", "q8_0", "q4_0")}
 )
+DEPRECATED = frozenset(
+    {"f16_kv", "logits_all", "low_vram", "numa", "penalize_newline", "tfs_z", "use_mlock"}
+    | {"vocab_only"}
+)
+_SHARES = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?(?:,[0-9]{1,9}(?:\.[0-9]{1,9})?){0,15}")
 _INT = re.compile(r"[+-]?[0-9]{1,19}")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 # Go's strconv.ParseBool.
@@ -68,6 +91,8 @@ def parse_value(name: str, text: str) -> Any:
         return _BOOLS[text]
     if kind is list:
         return text
+    if kind is str:
+        return _one_of(name, text)
     raise InvalidOption(f"invalid {kind.__name__} value {text[:60]!r} of parameter {name!r}")
 
 
@@ -107,6 +132,8 @@ def check_name(name: str) -> type:
 
 def _check_value(name: str, value: Any) -> Any:
     kind = check_name(name)
+    if kind is str and isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
     if kind is list:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
@@ -122,6 +149,16 @@ def _check_value(name: str, value: Any) -> Any:
     if kind is int and number and math.isfinite(value) and abs(value) < 1 << 63:
         return int(value)
     raise InvalidOption(f"invalid {kind.__name__} value {value!r:.60} of parameter {name!r}")
+
+
+def _one_of(name: str, text: str) -> str:
+    """A text that is one of those that there are, or shares such as `3,1`."""
+    known = CHOICES.get(name)
+    if known is not None and text not in known:
+        raise InvalidOption(f"parameter {name!r} must be one of {', '.join(known)}")
+    if known is None and not _SHARES.fullmatch(text):
+        raise InvalidOption(f"parameter {name!r} must hold shares such as 3,1")
+    return text
 
 
 def _single(value: float, text: str) -> float:

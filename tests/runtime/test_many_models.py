@@ -11,10 +11,10 @@ from support.models import source_of
 from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
 from pannier.runtime.crashes import FIRST_DELAY_S, MAX_CRASHES, WINDOW_S, CrashLog
-from pannier.runtime.errors import LoadError, OutOfMemory, Quarantined, RunnerDied
+from pannier.runtime.errors import OutOfMemory, Quarantined, RunnerDied
 from pannier.runtime.interface import ModelSource
-from pannier.runtime.memory import available_memory, cell_bytes, plan_memory
-from pannier.runtime.process import RunnerLimits
+from pannier.runtime.machine import Machine, RunnerLimits
+from pannier.runtime.memory import available_memory, cells_by_block, plan_memory
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
 
@@ -56,7 +56,8 @@ def test_a_context_is_never_longer_than_the_model_was_trained_for(tmp_path: Path
 
 def test_smaller_cells_take_less(tmp_path: Path) -> None:
     header = header_of(tiny_llama(tmp_path / "m.gguf"))
-    assert cell_bytes(header, "q4_0") < cell_bytes(header, "q8_0") < cell_bytes(header, "f16")
+    sizes = [sum(cells_by_block(header, kind)) for kind in ("q4_0", "q8_0", "f16")]
+    assert 0 < sizes[0] < sizes[1] < sizes[2]
 
 
 def test_there_is_some_memory() -> None:
@@ -102,7 +103,7 @@ def test_a_busy_model_does_not_make_room(sources: list[ModelSource]) -> None:
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(
     sources: list[ModelSource],
 ) -> None:
-    with Supervisor(free_memory=lambda: 1000) as supervisor:
+    with Supervisor(machine=Machine(free_memory=lambda pinned: 1000)) as supervisor:
         with pytest.raises(OutOfMemory, match="needs") as caught:
             supervisor.load(sources[0])
         assert caught.value.free == 1000
@@ -139,8 +140,9 @@ def test_a_model_that_keeps_crashing_is_quarantined_until_it_is_stopped(
 def test_a_runner_that_takes_more_than_its_limits_is_refused_or_killed(
     sources: list[ModelSource],
 ) -> None:
-    limits = RunnerLimits(address_space=200 << 20)
-    with Supervisor(limits=limits) as supervisor, pytest.raises(LoadError, match="cannot load"):
+    tight = Machine(limits=RunnerLimits(address_space=200 << 20))
+    refused = pytest.raises(OutOfMemory, match=r"its process may take 0\.00 GB")
+    with Supervisor(machine=tight) as supervisor, refused:
         supervisor.load(sources[0])
 
 

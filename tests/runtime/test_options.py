@@ -99,3 +99,36 @@ def test_any_values_give_options_or_a_clear_error(values: dict[str, Any]) -> Non
     except InvalidOption:
         return
     assert -(2**31) < seed < 2**32
+
+
+def test_how_gpus_share_a_model_can_be_said() -> None:
+    options = split_options(
+        {"split_mode": "row", "tensor_split": "3,1"}, {"tensor_split": [1, 2.5], "main_gpu": 1}
+    )
+    assert options.load == LoadOptions(split_mode="row", tensor_split=(1.0, 2.5), main_gpu=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("split_mode", "tensor", "must be one of none, layer, row"),
+        ("split_mode", 1, "must be of type string"),
+        ("tensor_split", "a,b", "must be of type array of numbers"),
+        ("tensor_split", [1, None], "must be of type array of numbers"),
+        ("tensor_split", 3, "must be of type array of numbers"),
+        ("tensor_split", [0, 0], "not all of them 0"),
+        ("tensor_split", [-1, 2], "not all of them 0"),
+        ("tensor_split", [1] * 17, "more than 16"),
+        ("kv_cache_type", "q5_1", "must be one of f16, q8_0, q4_0"),
+        ("deterministic", 1, "must be of type boolean"),
+    ],
+)
+def test_wrong_words_about_gpus_and_cells_are_refused(name: str, value: Any, words: str) -> None:
+    with pytest.raises(InvalidOption, match=words):
+        split_options({name: value})
+
+
+def test_cells_and_determinism_are_options() -> None:
+    options = split_options({"kv_cache_type": "q8_0"}, {"deterministic": True})
+    assert options.load == LoadOptions(cache_type="q8_0")
+    assert options.deterministic

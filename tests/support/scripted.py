@@ -84,6 +84,7 @@ class ScriptedRuntime:
 
     steps: Sequence[Step] = field(default_factory=lambda: words("Hello", " there", "!"))
     on_load: Callable[[], None] = lambda: None
+    defaults: LoadOptions = field(default_factory=LoadOptions)
     requests: list[GenerationRequest] = field(default_factory=list)
     options: list[LoadOptions | None] = field(default_factory=list)
     keep_alives: list[float | None] = field(default_factory=list)

@@ -256,8 +256,8 @@ def test_an_unknown_base_can_be_fetched(store: Store, folder: Path, build: Build
 
 
 def test_deprecated_parameters_warn(build: Build, caplog: pytest.LogCaptureFixture) -> None:
-    assert build("FROM a.gguf\nPARAMETER mirostat 1").params == {}
-    assert "mirostat is deprecated" in caplog.text
+    assert build("FROM a.gguf\nPARAMETER low_vram 1").params == {}
+    assert "low_vram is deprecated" in caplog.text
 
 
 def test_renamed_shards_are_told(build: Build, folder: Path) -> None:

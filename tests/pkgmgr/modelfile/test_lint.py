@@ -23,7 +23,7 @@ ERROR, WARNING = Severity.ERROR, Severity.WARNING
         ("FROM a.gguf\nADAPTER none\n", ERROR, 2, "there is no file"),
         ("FROM a//b\n", ERROR, 1, "invalid model name"),
         ("FROM llama3\n", WARNING, 1, "another model tomorrow"),
-        ("FROM a.gguf\nPARAMETER mirostat 1\n", WARNING, 2, "no effect"),
+        ("FROM a.gguf\nPARAMETER low_vram 1\n", WARNING, 2, "no effect"),
         ("FROM a.gguf\nPARAMETER top_p 2\n", WARNING, 2, "above one"),
         ("FROM a.gguf\nPARAMETER temperature -1\n", WARNING, 2, "below zero"),
         ('FROM a.gguf\nPARAMETER stop ""\n', WARNING, 2, "never stops"),
