@@ -105,11 +105,23 @@ def refuse_strays(bundle: Bundle) -> None:
 
 def describe_lack(bundle: Bundle, item: Item, absent: Sequence[Descriptor]) -> str:
     """One line about what a model lacks."""
-    name = item.reference.familiar if item.reference else item.name or "the model"
-    parts = [f"{_title(descriptor)} ({descriptor.size} bytes)" for descriptor in absent[:8]]
-    more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
     why = f" [{bundle.damage}]" if bundle.damage else ""
-    return f"{name} lacks {', '.join(parts)}{more}{why}"
+    return f"{_called(item)} lacks {_parts(absent)}{why}"
+
+
+def describe_damage(item: Item, damaged: Sequence[Descriptor]) -> str:
+    """One line about what of a model is there with wrong bytes."""
+    return f"{_called(item)} has damaged {_parts(damaged)}"
+
+
+def _called(item: Item) -> str:
+    return item.reference.familiar if item.reference else item.name or "the model"
+
+
+def _parts(descriptors: Sequence[Descriptor]) -> str:
+    parts = [f"{_title(descriptor)} ({descriptor.size} bytes)" for descriptor in descriptors[:8]]
+    more = f" and {len(descriptors) - 8} more" if len(descriptors) > 8 else ""
+    return ", ".join(parts) + more
 
 
 def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event: OnEvent) -> Loaded:
@@ -137,7 +149,7 @@ def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event:
         damaged = _bring(store, bundle, deltas, parts, on_event)
         if damaged:
             is_damaged = True
-            lacking.append(describe_lack(bundle, item, damaged) + " in good order")
+            lacking.append(describe_damage(item, damaged))
         else:
             done.append(_name(store, bundle, item))
     if bundle.damage and not lacking:

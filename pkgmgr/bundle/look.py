@@ -13,7 +13,7 @@ from ..errors import BlobNotFound, InvalidBundle
 from ..store.hashing import BackgroundHash
 from ..transfer.events import Advanced, Finished, OnEvent, Planned, Started, ignore
 from . import delta, volumes
-from .load import describe_lack, is_model, parts_of, refuse_strays
+from .load import describe_damage, is_model, parts_of, refuse_strays
 from .source import Bundle, Item, open_bundle
 
 _CHUNK = 1 << 20
@@ -86,7 +86,7 @@ def verify(bundle: Bundle, *, on_event: OnEvent = ignore) -> tuple[str, ...]:
         parts = parts_of(bundle, model.item)
         damaged = [part for part in parts.values() if part.digest in bad]
         if damaged:
-            problems.append(describe_lack(bundle, model.item, damaged) + " in good order")
+            problems.append(describe_damage(model.item, damaged))
             bad -= {part.digest for part in damaged}
     problems += [f"blob {digest} is damaged" for digest in sorted(bad)]
     return tuple(problems)

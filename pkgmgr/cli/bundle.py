@@ -90,6 +90,8 @@ def export(
         return
     if not out:
         raise typer.BadParameter("name a FILE, a DIR/ or - with -o", param_hint="--output")
+    if split and (out == _PIPE or _is_directory(out)):
+        raise InvalidOption("--split makes volumes of a file, not of a pipe or a directory")
     store = Store.open()
     volume_size = parse_size(split) if split else None
     made = _plan(
@@ -111,7 +113,7 @@ def _write(
         if out == _PIPE:
             writer.write_tar(made, store, sys.stdout.buffer, on_event=on_event)
             sys.stdout.buffer.flush()
-        elif out.endswith("/") or Path(out).is_dir():
+        elif _is_directory(out):
             writer.write_directory(made, store, Path(out), on_event=on_event)
         elif volume_size is not None:
             volumes = writer.write_volumes(
@@ -121,6 +123,10 @@ def _write(
         else:
             writer.write_file(made, store, Path(out), on_event=on_event)
     return [out]
+
+
+def _is_directory(out: str) -> bool:
+    return out.endswith("/") or Path(out).is_dir()
 
 
 def import_bundle(
@@ -243,10 +249,24 @@ def _plan(
 
     paths = [Path(text) for text in since]
     bundles = [path for path in paths if path.exists() or volume_path(path, 1).exists()]
-    others = [parse_name(str(path)) for path in paths if path not in bundles]
+    others = [
+        _base(store, text) for text, path in zip(since, paths, strict=True) if path not in bundles
+    ]
     known = known_digests(store, bundles, others)
     extras = [x for ref in references for x in delta.make(store, ref, known=known)] if known else []
     return plan(store, references, known=known, extras=extras, with_attachments=with_attachments)
+
+
+def _base(store: Store, text: str) -> Reference:
+    """The model that --since names where there is no such file."""
+    reference = parse_name(text)
+    try:
+        store.find(reference)
+    except NotFound as error:
+        raise NotFound(
+            f"--since {text}: there is no such bundle, and no model of that name in the store"
+        ) from error
+    return reference
 
 
 def _report(output: Output, made: Plan, files: list[str]) -> None:
@@ -265,7 +285,8 @@ def _report(output: Output, made: Plan, files: list[str]) -> None:
     )
     if not output.as_json:
         rest = f", {human_size(left_out)} left out" if left_out else ""
-        output.notice(f"wrote {human_size(made.size)} into {', '.join(files)}{rest}")
+        where = f"{len(files)} volumes, {files[0]} to {files[-1]}" if files[1:] else files[0]
+        output.notice(f"wrote {human_size(made.size)} into {where}{rest}")
 
 
 def _load(source: str, wanted: list[Reference], output: Output) -> Loaded:

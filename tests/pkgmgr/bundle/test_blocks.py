@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from support import gguf
 from support.artifacts import Artifact, make_artifact
 from support.bundles import NAME, OTHER, exported, store_with
+from support.falseregistry import Handler, Hook, error_body, scripted
 from support.registry import docker_registry
+from support.transfers import settings_in
 
 from pannier.pkgmgr import attachments, operations
 from pannier.pkgmgr.bundle import blockindex, blocks, delta, export
@@ -316,6 +320,75 @@ def test_a_wrong_index_costs_a_plain_pull(tmp_path: Path) -> None:
         source = store_with(tmp_path / "s", {str(name): artifact(new)})
         hang_wrong_index(source, name, old, Digest.of(new), tmp_path)
         operations.push(source, name, settings=settings)
+        target = store_with(tmp_path / "t", {NAME: artifact(old)})
+        watch = Watch()
+        operations.pull(target, name, settings=settings, on_event=watch)
+    assert target.path(Digest.of(new)).read_bytes() == new
+    assert any("pulled whole" in notice for notice in watch.notices)
+
+
+def no_ranges(handler: Handler) -> bool:
+    del handler.headers["Range"]
+    return False
+
+
+def ranges_of_other_bytes(handler: Handler) -> bool:
+    return _answer_range(handler, lambda data, start, stop: (start, data[: stop - start]))
+
+
+def ranges_of_another_place(handler: Handler) -> bool:
+    return _answer_range(handler, lambda data, start, stop: (start + 1, data[start + 1 : stop + 1]))
+
+
+def ranges_that_end_early(handler: Handler) -> bool:
+    return _answer_range(handler, lambda data, start, stop: (start, data[start : stop - 1]))
+
+
+def ranges_refused(handler: Handler) -> bool:
+    return _range(handler) is not None and handler.answer(416)
+
+
+def ranges_that_fail(handler: Handler) -> bool:
+    return _range(handler) is not None and handler.answer(403, error_body("DENIED"))
+
+
+def _range(handler: Handler) -> tuple[int, int] | None:
+    match = re.fullmatch(r"bytes=([1-9]\d*)-(\d+)", handler.headers.get("Range", ""))
+    return (int(match[1]), int(match[2]) + 1) if match and "/blobs/" in handler.path else None
+
+
+def _answer_range(handler: Handler, lie: Callable[[bytes, int, int], tuple[int, bytes]]) -> bool:
+    """Answer a Range that does not begin at the beginning with what `lie` makes of it."""
+    asked = _range(handler)
+    if asked is None:
+        return False
+    data = handler.script.blobs[handler.path.rpartition("/")[2]]
+    start, part = lie(data, *asked)
+    said = {"Content-Range": f"bytes {start}-{start + len(part) - 1}/{len(data)}"}
+    return handler.answer(206, part, said)
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        no_ranges,
+        ranges_of_other_bytes,
+        ranges_of_another_place,
+        ranges_that_end_early,
+        ranges_refused,
+        ranges_that_fail,
+    ],
+)
+def test_a_registry_without_honest_ranges_costs_a_plain_pull(tmp_path: Path, hook: Hook) -> None:
+    new = large(2, b"new")
+    old = new[:1_000_000] + bytes(5000) + new[1_005_000:2_000_000] + bytes(5000) + new[2_005_000:]
+    settings = settings_in(tmp_path)
+    with scripted() as server:
+        name = Reference.parse(f"{server.host}/team/m:2")
+        source = store_with(tmp_path / "s", {str(name): artifact(new)})
+        blocks.index_model(source, name)
+        operations.push(source, name, settings=settings)
+        server.script.hook = hook
         target = store_with(tmp_path / "t", {NAME: artifact(old)})
         watch = Watch()
         operations.pull(target, name, settings=settings, on_event=watch)
