@@ -155,7 +155,8 @@ class Answer:
             self._text += self._stream.feed(vocabulary.pieces[token])
             if self._stream.stopped_by is not None:
                 return FinishReason.STOP
-        if self._drawn >= self.max_tokens or self._equal >= MAX_EQUAL_TOKENS:
+        is_held = self.gate is not None and self.gate.is_held
+        if self._drawn >= self.max_tokens or (self._equal >= MAX_EQUAL_TOKENS and not is_held):
             return FinishReason.LENGTH
         return None
 

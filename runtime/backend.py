@@ -38,6 +38,17 @@ class DecodeStatus(IntEnum):
 class TokenGate(Protocol):
     """Says which tokens one sequence may go on with."""
 
+    @property
+    def wants_mask(self) -> bool:
+        """Whether `restrict` is better called before drawing."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a grammar rules here, which also leaves loops."""
+
+    def allows(self, token: int) -> bool:
+        """Whether a token that was drawn may come; if not, `restrict` and draw again."""
+
     def restrict(self, logits: Any) -> None:
         """Rule out, in place, what may not come next; `logits` is a float32 array [n_vocab]."""
 

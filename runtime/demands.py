@@ -1,13 +1,14 @@
 """What a request demands of its answer, as a constraint for one prompt's format.
 
-A constraint begins after the reasoning where the model reasons. A forced call is written in the
-model's own marks where those are known, else as bare JSON, which the parser of that prompt then
+A constraint begins after the reasoning where the model reasons. Calls are held to the form in which
+the model writes them, else, where one is forced, to bare JSON, which the parser of that prompt
 expects.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,12 @@ from typing import Any
 from pannier.pkgmgr.errors import InvalidOption
 
 from . import constrain
+from .callgrammar import forced_call, harmony_form, lazy_calls, tools_of
 from .constraint import Constraint
 from .errors import EngineMissing
-from .parsers.choice import HERMES, MISTRAL
 from .prompt import ChatPrompt
+
+_LOG = logging.getLogger(__name__)
 
 # Choices that leave the calling of tools to the model.
 FREE_CHOICES = ("auto", "none")
@@ -52,21 +55,23 @@ def constraint_for(
         constraint = _forced_call(prompt, tool_choice, tools)
     elif tools and tool_choice == "auto" and form is None:
         constraint = _lazy_calls(prompt, tools)
-    elif form == "json":
-        constraint = constrain.json_object()
-    elif isinstance(form, Mapping):
+    elif form is not None:
         constraint = _of_form(form)
+        if prompt.output.is_harmony and constraint.grammar:
+            constraint = harmony_form(constraint)
     if not constraint.grammar and budget is None:
         return None
-    thinking = prompt.output.thinking if prompt.thinks else None
+    thinking = prompt.output.reasoning if prompt.thinks else None
     if thinking is None:
         return constraint if constraint.grammar else None
     is_open = prompt.text.rstrip().endswith(thinking[0])
     return replace(constraint, thinking=thinking, is_open=is_open, budget=budget)
 
 
-def _of_form(form: Mapping[str, Any]) -> Constraint:
+def _of_form(form: str | Mapping[str, Any]) -> Constraint:
     """A JSON schema; or a grammar, named by a `type` that no schema has."""
+    if not isinstance(form, Mapping):
+        return constrain.json_object() if form == "json" else Constraint()
     makers = {"regex": constrain.regex, "gbnf": constrain.gbnf, "lark": constrain.lark}
     kind, source = form.get("type"), form.get("grammar")
     if isinstance(kind, str) and kind in makers:
@@ -78,20 +83,16 @@ def _of_form(form: Mapping[str, Any]) -> Constraint:
 
 def _lazy_calls(prompt: ChatPrompt, tools: Sequence[Mapping[str, Any]]) -> Constraint:
     """All text is free, but a call that the model begins will be one of a tool that exists."""
-    if not prompt.output.calls_are_json or len(json.dumps(tools)) > _LARGE_TOOLS:
+    if not prompt.output.can_hold_calls or len(json.dumps(tools)) > _LARGE_TOOLS:
         return Constraint()
     try:
-        constraint = constrain.tool_call(tools)
-    except (InvalidOption, EngineMissing):  # a model can call tools without a grammar, too
+        return lazy_calls(prompt.output, tools_of(tools))
+    except (InvalidOption, EngineMissing) as error:
+        # A model can call tools without a grammar, too.
+        _LOG.info("calls are not held to their schemas: %s", error)
         return Constraint()
-    return replace(constraint, trigger=f"{HERMES.opening}\n")
 
 
 def _forced_call(prompt: ChatPrompt, choice: str, tools: Sequence[Mapping[str, Any]]) -> Constraint:
     name = None if choice == "required" else choice
-    constraint = constrain.tool_call(tools, name=name)
-    if prompt.output.calls_are_json:
-        return replace(constraint, prefix=f"{HERMES.opening}\n")
-    if MISTRAL in prompt.output.forms:
-        return replace(constraint, prefix=MISTRAL.opening)
-    return constraint
+    return forced_call(prompt.output, tools_of(tools, name=name), many=name is None)

@@ -98,8 +98,12 @@ def decode_request(values: Mapping[str, Any]) -> GenerationRequest:
     constraint = values["constraint"]
     if constraint is not None:
         tags = constraint["thinking"]
-        thinking = None if tags is None else (str(tags[0]), str(tags[1]))
-        constraint = Constraint(**{**constraint, "thinking": thinking})
+        lists = {
+            "thinking": None if tags is None else (str(tags[0]), str(tags[1])),
+            "marks": tuple(constraint["marks"]),
+            "closing": tuple(constraint["closing"]),
+        }
+        constraint = Constraint(**{**constraint, **lists})
     rest = {
         "constraint": constraint,
         "prompt": tuple(Segment(text, special) for text, special in values["prompt"]),

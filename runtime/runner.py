@@ -230,7 +230,8 @@ class Runner:
         gate = None
         if request.constraint is not None:
             try:
-                gate = self._constrainer.gate(request.constraint)
+                room = answer_room(request, len(tokens), limit)
+                gate = self._constrainer.gate(request.constraint, room=room)
             except ValueError as error:
                 text = f"the answer's grammar cannot be used: {error}"
                 self._refuse(key, "UnsupportedRequest", {"message": text})
@@ -280,6 +281,14 @@ class Runner:
             self._shares = percent
             self.send({"op": "progress", "percent": percent})
         return True
+
+
+def answer_room(request: GenerationRequest, num_prompt: int, limit: int) -> int:
+    """Tokens within which an answer in a form must be whole: those asked for, else the context."""
+    here = limit - num_prompt
+    if request.max_tokens is None:
+        return here
+    return request.max_tokens if request.shift else min(here, request.max_tokens)
 
 
 def truncate(tokens: list[int], request: GenerationRequest, limit: int) -> tuple[list[int], int]:

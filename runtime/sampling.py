@@ -20,6 +20,9 @@ _SEED_MASK = 0xFFFF_FFFF
 _DRY_BREAKERS = (b"\n", b":", b'"', b"*")
 # Tokens that mirostat 1 estimates from (llama.cpp's default).
 _MIROSTAT_M = 100
+# Draws that a gate may refuse, one after the other: for the grammar, for the room that is left, and
+# before a trigger for each token that would begin a call wrongly.
+_MAX_REDRAWS = 6
 
 
 class Sampler:
@@ -46,18 +49,29 @@ class Sampler:
         self.handle: Any = api.llama_sampler_chain_init(chain_params)
         for sampler in self._parts(params, context_length, prefilter):
             api.llama_sampler_chain_add(self.handle, sampler)
-        if _looks_back(params):
+        self._looks_back = _looks_back(params)
+        if self._looks_back:
             accept = model.native.quick.llama_sampler_accept
             for token in list(history)[-context_length:]:
                 accept(self.handle, token)
 
     def sample(self, context: Any, row: int) -> int:
         """Draw from the logits of output `row` and remember the token."""
-        if self._gate is not None:
-            self._gate.restrict(self._logits(context, row))
-        token: int = self._sample(self.handle, context, row)
-        if self._gate is not None:
-            self._gate.accept(token)
+        gate = self._gate
+        if gate is None:
+            token: int = self._sample(self.handle, context, row)
+            return token
+        # A mask of the whole vocabulary costs more than a second draw, which is seldom needed; but
+        # penalties would remember what was drawn in vain.
+        if self._looks_back or gate.wants_mask:
+            gate.restrict(self._logits(context, row))
+        token = self._sample(self.handle, context, row)
+        for _ in range(_MAX_REDRAWS):
+            if gate.allows(token):
+                break
+            gate.restrict(self._logits(context, row))
+            token = self._sample(self.handle, context, row)
+        gate.accept(token)
         return token
 
     def _logits(self, context: Any, row: int) -> Any:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from .blocks import Block, EnclosedBlock, JsonBlock, NamedJsonBlock, PythonBlock, TaggedBlock
 from .calls import Toolbox
+from .dialects import BARE, NO_DIALECT, Dialect, tagged
 from .harmony import HarmonyParser
 from .output import Chain, OutputParser, PlainParser
 from .thinking import ThinkingParser
@@ -50,6 +51,7 @@ _THINKING = (
     ("[THINK]", "[/THINK]"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
+HARMONY_REASONING = ("<|channel|>analysis<|message|>", "<|end|>")
 _HARMONY = ("<|start|>", "<|channel|>", "<|message|>")
 
 # PARSER names (Ollama's) → what the template alone would not tell.
@@ -79,16 +81,26 @@ class OutputFormat:
     Attributes:
         thinking: the tags around reasoning; None for models that do not mark any.
         forms: how tool calls are marked.
-        calls_are_json: whether what stands in `<tool_call>` is JSON, and not a loose form.
+        dialect: how calls are written, for the grammars of them.
         is_harmony: whether it is gpt-oss's format, which the other two do not describe.
         is_plain: whether nothing shall be read out of the text.
     """
 
     thinking: tuple[str, str] | None = None
     forms: tuple[CallForm, ...] = ()
-    calls_are_json: bool = False
+    dialect: Dialect = NO_DIALECT
     is_harmony: bool = False
     is_plain: bool = False
+
+    @property
+    def reasoning(self) -> tuple[str, str] | None:
+        """What the reasoning stands between in the text as the model writes it."""
+        return HARMONY_REASONING if self.is_harmony else self.thinking
+
+    @property
+    def can_hold_calls(self) -> bool:
+        """Whether there is a grammar of the calls, which are known when they begin."""
+        return not self.is_plain and (self.is_harmony or bool(self.dialect.body))
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -119,7 +131,7 @@ class OutputFormat:
         if self.is_plain:
             return PlainParser()
         toolbox = Toolbox(tools)
-        if self.is_harmony and not expects_call:
+        if self.is_harmony:
             return HarmonyParser(toolbox)
         bare = expects_call or not self.forms
         inner = ToolParser(self.forms, toolbox, bare=bare) if tools else PlainParser()
@@ -153,8 +165,7 @@ def output_format(
     if tags is None and parser in _THINKERS:
         tags = _THINKING[0]
     forms = _PARSER_FORMS.get(parser) or _forms_of(template, tool_tag)
-    is_json = forms == (HERMES,) and "<arg_key>" not in template
-    return OutputFormat(tags, forms, calls_are_json=is_json)
+    return OutputFormat(tags, forms, dialect=_dialect_of(forms, template))
 
 
 def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:
@@ -168,3 +179,72 @@ def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:
         return (form,)
     mark = tool_tag.rstrip("[ \n")
     return (CallForm(mark, JsonBlock, repeats=True),) if mark else ()
+
+
+def _dialect_of(forms: tuple[CallForm, ...], template: str) -> Dialect:
+    """The dialect of the first form; templates tell variants apart by marks that they mention."""
+    if not forms:
+        return replace(BARE, arguments=_arguments_key(template))
+    first = forms[0]
+    if first is HERMES:
+        if "<arg_key>" in template:
+            return _GLM
+        return _XML if FUNCTION in forms else tagged("<tool_call>", "</tool_call>")
+    if first is MISTRAL:
+        return _MISTRAL_NAMED if "[ARGS]" in template else _MISTRAL_LIST
+    if first is DEEPSEEK:
+        return _DEEPSEEK_FENCED if "```json" in template else _DEEPSEEK
+    if first is LLAMA3:
+        return replace(_LLAMA3, arguments=_arguments_key(template, "parameters"))
+    closing = f"</{first.opening[1:]}" if first.opening.startswith("<") else ""
+    return _DIALECTS.get(first.opening) or tagged(first.opening, closing)
+
+
+def _arguments_key(template: str, usual: str = "arguments") -> str:
+    """What the template calls a call's arguments."""
+    other = "parameters" if usual == "arguments" else "arguments"
+    quoted = [f'"{key}":' in template for key in (usual, other)]
+    return other if quoted == [False, True] and f'"{other}": {{' in template else usual
+
+
+_GLM = Dialect(
+    "pairs",
+    "mark_0 call mark_1",
+    ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+    ("<tool_call>",),
+    repeats=True,
+)
+_XML = Dialect(
+    "xml",
+    "mark_0 blanks call blanks mark_1 | call",
+    ("<tool_call>", "</tool_call>", "\n</parameter>\n"),
+    ("<tool_call>", "<function="),
+    repeats=True,
+)
+_MISTRAL_LIST = tagged("[TOOL_CALLS]", is_list=True)
+_MISTRAL_NAMED = Dialect(
+    "named", "mark_0 call", ("[TOOL_CALLS]", "[ARGS]"), ("[TOOL_CALLS]",), repeats=True
+)
+_LLAMA3 = Dialect(
+    "json",
+    "(mark_0 blanks)? call [[/[;,]?/ blanks call]]",
+    ("<|python_tag|>",),
+    ("<|python_tag|>",),
+    may_be_bare=True,
+    arguments="parameters",
+)
+_DEEPSEEK_MARKS = (
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁sep｜>",
+    "<｜tool▁call▁end｜>",
+    "<｜tool▁calls▁end｜>",
+)
+_DEEPSEEK = Dialect(
+    "separated",
+    "mark_0? mark_1 call mark_3 [[blanks mark_1 call mark_3]] mark_4",
+    _DEEPSEEK_MARKS,
+    _DEEPSEEK_MARKS[:2],
+)
+_DEEPSEEK_FENCED = replace(_DEEPSEEK, body="fenced")
+_DIALECTS: Mapping[str, Dialect] = {}

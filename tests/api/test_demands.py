@@ -82,11 +82,13 @@ def test_a_required_tool_is_called(
         assert reply["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "time"
         constraint = runtime.requests[-1].constraint
         assert constraint is not None
-        assert constraint.prefix == "<tool_call>\n"
+        assert constraint.grammar.startswith("start: ")
+        assert constraint.marks == ("<tool_call>", "</tool_call>")
+        assert constraint.trigger == ""
     client.post("/v1/chat/completions", json=body)
     lazy = runtime.requests[-1].constraint
     assert lazy is not None
-    assert (lazy.prefix, lazy.trigger) == ("", "<tool_call>\n")
+    assert lazy.trigger == "<tool_call>"
     client.post("/v1/chat/completions", json={**body, "tool_choice": "none"})
     assert runtime.requests[-1].constraint is None
 

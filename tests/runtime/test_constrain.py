@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -10,9 +11,11 @@ import pytest
 
 from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime import constrain
-from pannier.runtime.constrain import MAX_DEPTH, MAX_ENUM
+from pannier.runtime.callgrammar import forced_call, tools_of
 from pannier.runtime.constraingate import Constrainer, Gate
 from pannier.runtime.constraint import Constraint
+from pannier.runtime.parsers.choice import OutputFormat
+from pannier.runtime.schema import MAX_DEPTH, MAX_ENUM
 
 END, OPEN, CLOSE, CALL = 256, 257, 258, 259
 PIECES = [bytes([byte]) for byte in range(256)] + [b"", b"<think>", b"</think>", b"<call>"]
@@ -29,7 +32,7 @@ def tokenize(text: str, special: bool) -> list[int]:
     return tokens
 
 
-def gate(constraint: Constraint) -> Gate:
+def gate(constraint: Constraint, *, room: int = 400) -> Gate:
     constrainer = Constrainer(
         PIECES,
         end_tokens=frozenset({END}),
@@ -37,7 +40,7 @@ def gate(constraint: Constraint) -> Gate:
         eos=END,
         tokenize=tokenize,
     )
-    return constrainer.gate(constraint)
+    return constrainer.gate(constraint, room=room)
 
 
 def write(made: Gate, wanted: str) -> str:
@@ -51,8 +54,12 @@ def write(made: Gate, wanted: str) -> str:
         logits[END] = 3
         if wishes:
             logits[wishes[0]] = 9
-        made.restrict(logits)
+        if made.wants_mask:
+            made.restrict(logits)
         token = int(logits.argmax())
+        while not made.allows(token):
+            made.restrict(logits)
+            token = int(logits.argmax())
         if wishes and token == wishes[0]:
             wishes.pop(0)
         if token == END:
@@ -97,38 +104,42 @@ TOOLS: list[dict[str, Any]] = [
 
 
 def test_a_required_call_names_a_tool_and_fits_its_schema() -> None:
-    value = json.loads(write(gate(constrain.tool_call(TOOLS)), '{"name": "odd'))
+    forced = forced_call(OutputFormat(), tools_of(TOOLS), many=False)
+    value = json.loads(write(gate(forced), '{"name": "odd'))
     assert value["name"] == 'odd näme"'
     assert set(value["arguments"]) == {"a", "b"}
-    one = json.loads(write(gate(constrain.tool_call(TOOLS, name="time")), "x"))
-    assert one == {"name": "time", "arguments": {}}
+    one = forced_call(OutputFormat(), tools_of(TOOLS, name="time"), many=False)
+    assert json.loads(write(gate(one), "x")) == {"name": "time", "arguments": {}}
     with pytest.raises(InvalidOption, match="'nope' is required"):
-        constrain.tool_call(TOOLS, name="nope")
+        tools_of(TOOLS, name="nope")
     with pytest.raises(InvalidOption, match="a tool call is required"):
-        constrain.tool_call([])
+        tools_of([])
 
 
 YES = constrain.regex("yes").grammar
+MARKED = Constraint('start: mark_0 ":yes"', ("<call>",))
+SPELLED = Constraint('start: "ca:yes"', trigger="ca:")
 THINK = ("<think>", "</think>")
 
 
 @pytest.mark.parametrize(
     ("constraint", "wanted", "text"),
     [
-        (Constraint(YES, THINK), "<think>hm, no</think>no", "<think>hm, no</think>yes"),
-        (Constraint(YES, THINK), "no", "yes"),
-        (Constraint(YES, THINK, is_open=True), "hm</think>no", "hm</think>yes"),
-        (Constraint(YES, THINK, is_open=True, budget=3), "abcdefg", "abc\n</think>\n\nyes"),
-        (Constraint("", THINK, is_open=True, budget=2), "abcd", "ab\n</think>\n\ncd"),
-        (Constraint(YES, prefix="<call>:"), "no", "<call>:yes"),
+        (Constraint(YES, thinking=THINK), "<think>hm, no</think>no", "<think>hm, no</think>yes"),
+        (Constraint(YES, thinking=THINK), "no", "yes"),
+        (Constraint(YES, thinking=THINK, is_open=True), "hm</think>no", "hm</think>yes"),
         (
-            Constraint(YES, THINK, prefix="<call>:"),
-            "<think>a</think>",
-            "<think>a</think><call>:yes",
+            Constraint(YES, thinking=THINK, is_open=True, budget=3),
+            "abcdefg",
+            "abc\n</think>\n\nyes",
         ),
-        (Constraint(YES, THINK, prefix="<call>:"), "<call>no", "<call>:yes"),
-        (Constraint(YES, trigger="<call>"), "free<call>no more", "free<call>yesno more"),
-        (Constraint(YES, trigger="ca:"), "a ca:no ca:x", "a ca:yesno ca:yesx"),
+        (Constraint(thinking=THINK, is_open=True, budget=2), "abcd", "ab\n</think>\n\ncd"),
+        (MARKED, "no", "<call>:yes"),
+        (replace(MARKED, thinking=THINK), "<think>a</think>", "<think>a</think><call>:yes"),
+        (replace(MARKED, thinking=THINK), "<call>no", "<call>:yes"),
+        (replace(MARKED, trigger="<call>"), "free<call>no more", "free<call>:yesno more"),
+        (SPELLED, "a ca:no ca:x", "a ca:yesno ca:yesx"),
+        (replace(SPELLED, trigger="", start_trigger="ca:"), "ca:no ca:x", "ca:yesno ca:x"),
     ],
 )
 def test_a_grammar_begins_where_it_should(constraint: Constraint, wanted: str, text: str) -> None:
@@ -154,8 +165,8 @@ def deep(levels: int) -> Any:
         ({"description": "x" * 300_000}, "characters"),
         ({"type": "nonsense"}, "cannot be used"),
         (
-            {"type": "object", "unevaluatedProperties": False, "dependentSchemas": {}},
-            "cannot be used",
+            {"type": "object", "properties": {"a": {"unevaluatedProperties": False}}},
+            "uses 'unevaluatedProperties' at #/properties/a, which is not supported",
         ),
         ({"$ref": "#/$defs/missing"}, "cannot be used"),
         ({"type": "string", "pattern": "(" * 50}, "cannot be used"),
