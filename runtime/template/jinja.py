@@ -7,7 +7,7 @@ its source and its output are bounded. Time and memory are bounded by whoever ca
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ class JinjaTemplate:
             self._template: Template = _environment(now).from_string(source)
         except TemplateSyntaxError as error:
             raise TemplateError(error.message or "syntax error", line=error.lineno) from error
+        except SyntaxError as error:
+            # Python refuses what Jinja made of it: too many loops in each other, a stray `break`.
+            raise TemplateError(error.msg or "syntax error") from error
         except RecursionError as error:
             raise TemplateError("nested too deeply") from error
 
@@ -64,13 +67,27 @@ class JinjaTemplate:
 # What operators, filters and methods raise on values that a template did not expect.
 _PYTHON_ERRORS = (
     ArithmeticError,
+    AssertionError,
     AttributeError,
     LookupError,
     MemoryError,
-    RecursionError,
+    NameError,
+    OSError,
+    RuntimeError,
     TypeError,
     ValueError,
 )
+
+
+class _Dict:
+    """`dict` for templates: what makes dictionaries, without being the class."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, keys: Iterable[Any], value: Any = None) -> dict[Any, Any]:
+        """As Python's."""
+        return dict.fromkeys(keys, value)
 
 
 def _environment(now: Callable[[], datetime]) -> Environment:
@@ -79,6 +96,24 @@ def _environment(now: Callable[[], datetime]) -> Environment:
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.utils import Namespace
+
+    class CheckedNamespace(Namespace):
+        """`namespace`, without the names that Python's insides have."""
+
+        def __init__(*args: Any, **kwargs: Any) -> None:  # `self` may be one of the names
+            names = dict(*args[1:], **kwargs)
+            for name in names:
+                refuse_inner(name)
+            Namespace.__init__(args[0], names)
+
+        def __setitem__(self, name: str, value: Any) -> None:
+            refuse_inner(name)
+            super().__setitem__(name, value)
+
+    def refuse_inner(name: object) -> None:
+        if isinstance(name, str) and name.startswith("_"):
+            raise JinjaError(f"a namespace cannot hold {name!r}: it begins with an underscore")
 
     class Generation(Extension):
         """`{% generation %}…{% endgeneration %}`, which marks training targets, as its content."""
@@ -86,8 +121,9 @@ def _environment(now: Callable[[], datetime]) -> Environment:
         tags = {"generation"}  # noqa: RUF012 – Jinja's own declaration
 
         def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return [nodes.Scope(body, lineno=line)]
 
     def raise_exception(message: str) -> None:
         raise JinjaError(message)
@@ -97,6 +133,8 @@ def _environment(now: Callable[[], datetime]) -> Environment:
     )
     environment.filters["tojson"] = _tojson
     environment.globals["raise_exception"] = raise_exception
+    environment.globals["dict"] = _Dict()
+    environment.globals["namespace"] = CheckedNamespace
     environment.globals["strftime_now"] = lambda form: now().strftime(form)
     return environment
 

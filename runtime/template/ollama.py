@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
-from ..messages import Message, Think, ToolCall
+from ..messages import Message, Think
 from .collate import collate
 from .go import inspect
 from .go.encoding import to_json
@@ -20,7 +20,8 @@ from .go.execute import FUNCTION_NAMES, Program
 from .go.functions import Function
 from .go.nodes import Action, Command, Field, Pipe, Tree
 from .go.parser import parse
-from .go.values import GoError, JsonList, JsonMap, Struct, Words
+from .go.values import GoError, OpenMap, Struct
+from .structs import go_messages, go_tools
 
 
 class OllamaTemplate:
@@ -69,8 +70,8 @@ class OllamaTemplate:
         return self._program.render(
             {
                 "System": system,
-                "Messages": [_message(message) for message in joined],
-                "Tools": JsonList(_tool(tool) for tool in tools),
+                "Messages": go_messages(joined),
+                "Tools": go_tools(tools),
                 "Response": "",
                 **_thinking(think),
             }
@@ -85,8 +86,8 @@ class OllamaTemplate:
         parts: list[str] = []
         turn = {"System": "", "Prompt": "", "Response": ""}
 
-        def flush(program: Program) -> None:
-            parts.append(program.render({**turn, **_thinking(think)}))
+        def flush(program: Program, kind: type[dict[str, Any]] = dict) -> None:
+            parts.append(program.render(kind({**turn, **_thinking(think)})))
             turn.update(System="", Prompt="", Response="")
 
         for message in messages:
@@ -100,7 +101,7 @@ class OllamaTemplate:
                 turn["Prompt"] = message.content
             elif message.role == "assistant":
                 turn["Response"] = message.content
-        flush(self._last_turn)
+        flush(self._last_turn, OpenMap)
         return "".join(parts)
 
     @cached_property
@@ -114,123 +115,8 @@ _RESPONSE = Action(Pipe((Command((Field(("Response",), 0),), 0),), (), False, 0)
 
 
 def _thinking(think: Think) -> dict[str, Any]:
-    return {
-        "Think": bool(think),
-        "ThinkLevel": think if isinstance(think, str) else "",
-        "IsThinkSet": think is not None,
-    }
-
-
-def _message(message: Message) -> Struct:
-    calls = [_call(call) for call in message.tool_calls]
-    json = {
-        "role": message.role,
-        "content": message.content,
-        "thinking": message.thinking,
-        "tool_calls": calls,
-        "tool_name": message.tool_name,
-        "tool_call_id": message.tool_call_id,
-    }
-    return Struct(
-        {
-            "Role": message.role,
-            "Content": message.content,
-            "Thinking": message.thinking,
-            "Images": list(message.images),
-            "ToolCalls": calls,
-            "ToolName": message.tool_name,
-            "ToolCallID": message.tool_call_id,
-        },
-        json=_without_empty(json, keep=("role", "content")),
-    )
-
-
-def _call(call: ToolCall) -> Struct:
-    arguments = JsonMap(call.arguments)
-    function = Struct(
-        {"Index": call.index, "Name": call.name, "Arguments": arguments},
-        json={"index": call.index, "name": call.name, "arguments": arguments},
-    )
-    json = _without_empty({"id": call.id, "function": function}, keep=("function",))
-    return Struct({"ID": call.id, "Function": function}, json=json)
-
-
-def _tool(tool: Mapping[str, Any]) -> Struct:
-    function = _tool_function(_mapping(tool.get("function")))
-    kind, items = _text(tool.get("type")), tool.get("items")
-    json = _without_empty({"type": kind, "items": items, "function": function}, keep=("type",))
-    fields = {"Type": kind, "Items": items, "Function": function}
-    return Struct(fields, json=json, prints_json=True)
-
-
-def _tool_function(function: Mapping[str, Any]) -> Struct:
-    name, description = _text(function.get("name")), _text(function.get("description"))
-    parameters = _parameters(_mapping(function.get("parameters")))
-    json = {"name": name, "description": description, "parameters": parameters}
-    return Struct(
-        {"Name": name, "Description": description, "Parameters": parameters},
-        json=_without_empty(json, keep=("name", "parameters")),
-        prints_json=True,
-    )
-
-
-def _parameters(schema: Mapping[str, Any]) -> Struct:
-    properties = schema.get("properties")
-    json = {
-        "type": _text(schema.get("type")),
-        "$defs": schema.get("$defs"),
-        "items": schema.get("items"),
-        "required": _list(schema.get("required")),
-        "properties": None if properties is None else _properties(properties),
-    }
-    names = ("Type", "Defs", "Items", "Required", "Properties")
-    fields = dict(zip(names, json.values(), strict=True))
-    fields["Properties"] = json["properties"] or JsonMap()
-    kept = _without_empty(json, keep=("type", "properties"))
-    return Struct(fields, json=kept, prints_json=True)
-
-
-def _properties(schemas: Any) -> JsonMap:
-    return JsonMap(
-        {name: _property(_mapping(schema)) for name, schema in _mapping(schemas).items()}
-    )
-
-
-def _property(schema: Mapping[str, Any]) -> Struct:
-    kind = schema.get("type")
-    properties = schema.get("properties")
-    json = {
-        "anyOf": [_property(_mapping(option)) for option in _list(schema.get("anyOf"))],
-        "type": Words([kind] if isinstance(kind, str) else map(_text, _list(kind))),
-        "items": schema.get("items"),
-        "description": _text(schema.get("description")),
-        "enum": _list(schema.get("enum")),
-        "properties": _properties(properties) if properties else JsonMap(),
-        "required": _list(schema.get("required")),
-    }
-    names = ("AnyOf", "Type", "Items", "Description", "Enum", "Properties", "Required")
-    return Struct(dict(zip(names, json.values(), strict=True)), json=_without_empty(json))
-
-
-def _without_empty(json: Mapping[str, Any], *, keep: Sequence[str] = ()) -> dict[str, Any]:
-    """Go's omitempty."""
-    return {
-        key: value
-        for key, value in json.items()
-        if key in keep or isinstance(value, Struct) or value not in (None, "", [], {})
-    }
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    level = think if isinstance(think, str) else "medium" if think else ""
+    return {"Think": bool(think), "ThinkLevel": level, "IsThinkSet": think is not None}
 
 
 # Functions
@@ -242,17 +128,26 @@ def template_functions(now: Callable[[], datetime]) -> dict[str, Function]:
     def one_json(args: list[Any]) -> str:
         if len(args) != 1:
             raise GoError(f"wrong number of args: want 1 got {len(args)}")
-        return to_json(args[0])
+        try:
+            return to_json(args[0])
+        except GoError:
+            return ""  # as Ollama, for what JSON cannot say
 
     def one_type(args: list[Any]) -> str:
         if len(args) != 1:
             raise GoError(f"wrong number of args: want 1 got {len(args)}")
         return _typescript(args[0])
 
+    def date(args: list[Any], *, ago: int) -> str:
+        # A format may be given, and is not looked at.
+        if not all(isinstance(arg, str) for arg in args):
+            raise GoError("wrong type for value; expected string")
+        return (now() - timedelta(days=ago)).strftime("%Y-%m-%d")
+
     return {
         "json": one_json,
-        "currentDate": lambda args: now().strftime("%Y-%m-%d"),
-        "yesterdayDate": lambda args: (now() - timedelta(days=1)).strftime("%Y-%m-%d"),
+        "currentDate": partial(date, ago=0),
+        "yesterdayDate": partial(date, ago=1),
         "toTypeScriptType": one_type,
     }
 

@@ -46,7 +46,7 @@ def main() -> None:
             spec(template=NAMED_TEMPLATES["command-r"].source), Header()
         ),
         "go gemma3": PromptBuilder.for_model(
-            spec(template=NAMED_TEMPLATES["gemma3"].source), Header()
+            spec(template=NAMED_TEMPLATES["gemma3-instruct"].source), Header()
         ),
         "jinja chatml": PromptBuilder.for_model(spec(), jinja),
     }

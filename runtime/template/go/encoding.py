@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from .values import GoError, JsonList, Struct, Words
+from .values import GoError, JsonList, NilMap, Slice, Struct, Words
 
 # Beyond what json.dumps escapes: HTML signs, the two line separators, and invalid UTF-8.
 _ESCAPES = re.compile("[<>&\u2028\u2029\ud800-\udfff\x7f]")
@@ -27,6 +28,24 @@ def to_json(value: Any) -> str:
 def _encode(value: Any, depth: int) -> str:
     if depth > _MAX_DEPTH:
         raise GoError("json: nested too deeply")
+    if isinstance(value, str | bool | int | float | complex | bytes):
+        return _scalar(value)
+    if isinstance(value, Struct):
+        return _object(value.json, depth, list(value.json))
+    if isinstance(value, NilMap):
+        return "null"
+    if isinstance(value, dict):
+        return _object(value, depth, sorted(value))
+    if isinstance(value, Words) and len(value) == 1:
+        return text(value[0])
+    if isinstance(value, list):
+        if isinstance(value, JsonList | Slice | Words) and not value:
+            return "null"
+        return f"[{','.join(_encode(item, depth + 1) for item in value)}]"
+    return "null"
+
+
+def _scalar(value: str | bool | float | complex | bytes) -> str:
     if isinstance(value, str):
         return text(value)
     if isinstance(value, bool):
@@ -35,17 +54,9 @@ def _encode(value: Any, depth: int) -> str:
         return str(value)
     if isinstance(value, float):
         return number(value)
-    if isinstance(value, Struct):
-        return _object(value.json, depth, list(value.json))
-    if isinstance(value, dict):
-        return _object(value, depth, sorted(value))
-    if isinstance(value, Words) and len(value) == 1:
-        return text(value[0])
-    if isinstance(value, list):
-        if isinstance(value, JsonList | Words) and not value:
-            return "null"
-        return f"[{','.join(_encode(item, depth + 1) for item in value)}]"
-    return "null"
+    if isinstance(value, bytes):
+        return text(base64.b64encode(value).decode("ascii"))
+    raise GoError("json: unsupported type")
 
 
 def _object(value: Mapping[str, Any], depth: int, keys: list[str]) -> str:

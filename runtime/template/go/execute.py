@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import TemplateError
 from .functions import BUILTINS, Function
+from .literals import MOST_INT
 from .machine import (
     MAX_DEPTH,
     NOTHING,
@@ -45,6 +46,7 @@ from .nodes import (
 )
 from .nodes import Function as FunctionName
 from .printing import show
+from .scope import Scope
 from .values import NIL, GoError, is_true
 
 FUNCTION_NAMES = frozenset({*BUILTINS, "and", "or"})
@@ -98,9 +100,12 @@ class _Compiler:
     ) -> None:
         self._functions = functions
         self._templates = templates
-        self._scope: list[str] = ["$"]
-        self._slots: list[int] = [0]
-        self.size = 0
+        self._scope = Scope()
+
+    @property
+    def size(self) -> int:
+        """Variables that the frame must hold, beside `$`."""
+        return self._scope.size
 
     # Statements
 
@@ -157,11 +162,11 @@ class _Compiler:
         return write
 
     def _choice(self, node: Branch) -> Statement:
-        outer = len(self._scope)
+        outer = self._scope.enter()
         pipe = self._pipe(node.pipe)
         body = self.block(node.body)
         other = self.block(node.other or ())
-        self._leave(outer)
+        self._scope.leave(outer)
         if node.kind == "with":
 
             def with_(run: Run, dot: Any) -> str | None:
@@ -176,30 +181,37 @@ class _Compiler:
         return if_
 
     def _range(self, node: Branch) -> Statement:
-        outer = len(self._scope)
+        outer = self._scope.enter()
         pipe = self._pipe(node.pipe)
-        slots = [self._slot(name) for name in node.pipe.variables]
+        slots = self._range_slots(node.pipe)
         body = self.block(node.body)
         other = self.block(node.other or ())
-        self._leave(outer)
+        self._scope.leave(outer)
         element_slot = slots[-1] if slots else -1
         key_slot = slots[0] if len(slots) > 1 else -1
 
         def range_(run: Run, dot: Any) -> str | None:
-            pairs = items(pipe(run, dot), pairs=key_slot >= 0)
+            pairs = items(run, pipe(run, dot), pairs=key_slot >= 0)
             empty = True
             for key, value in pairs:
                 empty = False
                 element = NIL if value is None else value
-                if element_slot >= 0:
-                    run.frame[element_slot] = element
                 if key_slot >= 0:
                     run.frame[key_slot] = key
+                if element_slot >= 0:
+                    run.frame[element_slot] = element
                 if body(run, element) == "break":
                     break
             return other(run, dot) if empty else None
 
         return range_
+
+    def _range_slots(self, pipe: Pipe) -> list[int]:
+        """Where the key and the element go; both may have one name, and two places all the same."""
+        if pipe.assigns:
+            # A variable that was never declared fails before its slot is used.
+            return [self._scope.slot(name) or 0 for name in pipe.variables]
+        return [self._scope.size - back for back in reversed(range(len(pipe.variables)))]
 
     def _invoke(self, node: Invoke) -> Statement:
         pipe = self._pipe(node.pipe) if node.pipe else None
@@ -212,6 +224,7 @@ class _Compiler:
             if run.depth == MAX_DEPTH:
                 raise GoError(f"exceeded maximum template depth ({MAX_DEPTH})")
             body, size = templates[name]
+            run.spend(1 + size // 64)
             frame = run.frame
             run.frame = [value, *([None] * size)]
             run.depth += 1
@@ -230,11 +243,14 @@ class _Compiler:
             return value
         if not node.assigns:
             for name in node.variables:
-                self._declare(name)
-        slots = [self._slot(name) for name in node.variables]
+                self._scope.declare(name)
+        slots = [slot for name in node.variables if (slot := self._scope.slot(name)) is not None]
+        lacks = len(slots) < len(node.variables)
 
         def assign(run: Run, dot: Any) -> Any:
             result = value(run, dot)
+            if lacks:
+                raise GoError(f"undefined variable: {' or '.join(node.variables)}")
             for slot in slots:
                 run.frame[slot] = result
             return result
@@ -288,12 +304,12 @@ class _Compiler:
             case Nil():
                 return lambda run, dot: None
             case Constant():
-                constant = node.value
-                return lambda run, dot: constant
+                return _constant(node.value)
             case Field():
                 return field_chain(lambda run, dot: dot, node.names)
             case Variable():
-                slot = self._slot(node.names[0])
+                slot = self._scope.slot(node.names[0])
+                assert slot is not None
                 return field_chain(lambda run, dot: run.frame[slot], node.names[1:])
             case Chain():
                 return field_chain(self._operand(node.node), node.names)
@@ -302,18 +318,9 @@ class _Compiler:
         command = self._call(node, ())
         return lambda run, dot: command(run, dot, NOTHING)
 
-    # Variables
 
-    def _declare(self, name: str) -> None:
-        self.size += 1
-        self._scope.append(name)
-        self._slots.append(self.size)
-
-    def _slot(self, name: str) -> int:
-        for index in range(len(self._scope) - 1, -1, -1):
-            if self._scope[index] == name:
-                return self._slots[index]
-        raise TemplateError(f"undefined variable {name!r}")
-
-    def _leave(self, outer: int) -> None:
-        del self._scope[outer:], self._slots[outer:]
+def _constant(value: Any) -> Value:
+    if isinstance(value, int) and value > MOST_INT:
+        failing = fails(f"{value} overflows int")
+        return lambda run, dot: failing(run, dot, NOTHING)
+    return lambda run, dot: value

@@ -12,8 +12,9 @@ from itertools import pairwise
 from typing import Any
 from urllib.parse import quote_plus
 
+from .formatting import sprintf
 from .literals import decode, encode
-from .printing import sprint, sprintf, to_text
+from .printing import sprint, sprintln
 from .values import NIL, GoError, Struct, is_true, type_name
 
 Function = Callable[[list[Any]], Any]
@@ -29,7 +30,7 @@ def _len(args: list[Any]) -> int:
     value = args[0]
     if isinstance(value, str):
         return len(value) if value.isascii() else len(encode(value))
-    if isinstance(value, list | dict):
+    if isinstance(value, list | dict | bytes):
         return len(value)
     raise GoError(f"len of type {type_name(value)}")
 
@@ -90,10 +91,21 @@ def _slice(args: list[Any]) -> Any:
 
 
 def _kind(value: Any) -> str | None:
-    for kind, name in ((bool, "bool"), (int, "int"), (float, "float"), (str, "string")):
+    for kind, name in _KINDS:
         if isinstance(value, kind):
             return name
     return None
+
+
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "bool"),
+    (int, "int"),
+    (float, "float"),
+    (str, "string"),
+    (complex, "complex"),
+)
+# What compares for equality only.
+_UNORDERED = (None, "bool", "complex")
 
 
 def _eq(args: list[Any]) -> bool:
@@ -120,7 +132,7 @@ def _equal(left: Any, right: Any) -> bool:
 
 def _less(left: Any, right: Any) -> bool:
     kind = _kind(left)
-    if kind in (None, "bool") or _kind(right) in (None, "bool"):
+    if kind in _UNORDERED or _kind(right) in _UNORDERED:
         if kind is not None and _kind(right) is not None and kind != _kind(right):
             raise GoError("incompatible types for comparison")
         raise GoError("invalid type for comparison")
@@ -162,7 +174,7 @@ def _print(args: list[Any]) -> str:
 
 
 def _println(args: list[Any]) -> str:
-    return " ".join(map(to_text, args)) + "\n"
+    return sprintln(args)
 
 
 def _printf(args: list[Any]) -> str:
@@ -177,7 +189,7 @@ def _joined(args: list[Any]) -> str:
 
 
 _HTML = {0: "\ufffd", 34: "&#34;", 39: "&#39;", 38: "&amp;", 60: "&lt;", 62: "&gt;"}
-_JS = re.compile(r"[\\'\"<>&=\x00-\x1f\x7f]|[^\x00-\x7f]")
+_JS = re.compile(r"[\\'\"<>&=\x00-\x1f]|[^\x00-\x7f]")
 _JS_PLAIN = {"\\": "\\\\", "'": "\\'", '"': '\\"'}
 
 

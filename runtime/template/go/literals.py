@@ -15,8 +15,16 @@ _PLAIN = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, 
 _INTEGER = re.compile(
     r"[+-]?(?:0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO]?(?:_?[0-7])+|0|[1-9](?:_?[0-9])*)"
 )
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_MOST, _LEAST = 2**63 - 1, -(2**63)
+_DECIMAL = re.compile(
+    r"[+-]?(?:[0-9](?:_?[0-9])*\.?|\.[0-9])(?:_?[0-9])*(?:[eE][+-]?[0-9](?:_?[0-9])*)?"
+)
+_HEX_FLOAT = re.compile(
+    r"[+-]?0[xX](?:(?:_?[0-9a-fA-F])+\.?(?:[0-9a-fA-F](?:_?[0-9a-fA-F])*)?"
+    r"|\.[0-9a-fA-F](?:_?[0-9a-fA-F])*)[pP][+-]?[0-9](?:_?[0-9])*"
+)
+_COMPLEX = re.compile(r"([+-]?.*[^eEpP+-])?([+-].*)i|(.*)i")
+MOST_INT, _LEAST = 2**63 - 1, -(2**63)
+_MOST_UNSIGNED = 2**64 - 1
 
 
 def unquote(literal: str) -> str:
@@ -39,28 +47,48 @@ def rune(literal: str) -> int:
     return code - 0xDC00 if 0xDC80 <= code <= 0xDCFF else code
 
 
-def number(literal: str) -> int | float:
+def number(literal: str) -> int | float | complex:
     """The value of a number, an int where Go's ideal constant is one.
 
+    A value above `MOST_INT` is one that Go reads, and refuses where it is used.
+
     Raises:
-        ValueError: where it is no number, is complex, or does not fit into 64 bits.
+        ValueError: where it is no number, or does not fit into 64 bits.
     """
-    if _INTEGER.fullmatch(literal):
-        text = literal.replace("_", "")
-        sign, digits = ("", text) if text[0] not in "+-" else (text[0], text[1:])
-        octal = len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
-        value = int(f"{sign}{'0o' if octal else ''}{digits}", 0)
-        if not _LEAST <= value <= _MOST:
-            raise ValueError(f"integer overflow: {literal}")
-        return value
-    if literal.lower().lstrip("+-").startswith("0x") and "p" in literal.lower():
-        return float.fromhex(literal.replace("_", ""))
-    if _DECIMAL.fullmatch(literal) and re.search(r"[.eE]", literal):
-        value_f = float(literal)
-        if value_f in (float("inf"), float("-inf")):
+    if literal[-1] == "i":
+        return _complex(literal)
+    if not _INTEGER.fullmatch(literal):
+        if not re.search(r"[.eEpP]", literal):
             raise ValueError(f"bad number syntax: {literal}")
-        return value_f
-    raise ValueError(f"bad number syntax: {literal}")
+        return _float(literal)
+    text = literal.replace("_", "")
+    sign, digits = ("", text) if text[0] not in "+-" else (text[0], text[1:])
+    octal = len(digits) > 1 and digits[0] == "0" and digits[1].isdigit()
+    value = int(f"{sign}{'0o' if octal else ''}{digits}", 0)
+    if not _LEAST <= value <= (MOST_INT if sign else _MOST_UNSIGNED):
+        raise ValueError(f"integer overflow: {literal}")
+    # Go looks for the e of an exponent, and takes one among signed hexadecimal digits for it.
+    return float(value) if sign and "e" in digits.lower() else value
+
+
+def _float(literal: str) -> float:
+    if _HEX_FLOAT.fullmatch(literal):
+        value = float.fromhex(literal.replace("_", ""))
+    elif _DECIMAL.fullmatch(literal):
+        value = float(literal)
+    else:
+        raise ValueError(f"bad number syntax: {literal}")
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"bad number syntax: {literal}")
+    return value
+
+
+def _complex(literal: str) -> complex:
+    match = _COMPLEX.fullmatch(literal)
+    if match is None:
+        raise ValueError(f"bad number syntax: {literal}")
+    real, imaginary, only = match.groups()
+    return complex(_float(real or "0"), _float(imaginary or only))
 
 
 def _unescape(text: str, *, quote: str) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .values import NIL, GoError, Struct, is_true, type_name
+from .values import NIL, GoError, OpenMap, Struct, is_true, type_name
 
 MAX_STEPS = 500_000  # a chat of 1000 messages takes about 20 000; these take a second or two
 MAX_OUTPUT = 4 * 1024 * 1024  # characters
 MAX_DEPTH = 50  # templates calling templates
 _CHARACTERS_PER_STEP = 256
+_KEYS_PER_STEP = 8  # of a map that is sorted to be walked
 
 
 @dataclass(slots=True)
@@ -118,7 +119,9 @@ def _field(receiver: Any, name: str) -> Any:
     """One step of `.A.B`: None stays None, what a map lacks is NIL, and NIL has no fields."""
     if isinstance(receiver, dict):
         value = receiver.get(name)
-        return NIL if value is None else value
+        if value is None:
+            return None if isinstance(receiver, OpenMap) else NIL
+        return value
     if isinstance(receiver, Struct) and name in receiver.fields:
         value = receiver.fields[name]
         return NIL if value is None else value
@@ -129,11 +132,12 @@ def _field(receiver: Any, name: str) -> Any:
     raise GoError(f"cannot evaluate field {name} in type {type_name(receiver)}")
 
 
-def items(value: Any, *, pairs: bool) -> Any:
+def items(run: Run, value: Any, *, pairs: bool) -> Any:
     """Key and value of each iteration."""
-    if isinstance(value, list):
+    if isinstance(value, list | bytes):
         return enumerate(value)
     if isinstance(value, dict):
+        run.spend(len(value) // _KEYS_PER_STEP)
         return [(key, value[key]) for key in sorted(value)]
     if isinstance(value, int) and not isinstance(value, bool):
         if pairs:

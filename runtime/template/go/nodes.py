@@ -31,7 +31,7 @@ class Nil:
 class Constant:
     """A boolean, number, rune or string."""
 
-    value: bool | int | float | str
+    value: bool | int | float | complex | str
     position: int
 
 

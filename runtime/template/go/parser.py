@@ -26,6 +26,7 @@ from .nodes import (
     Tree,
     Variable,
 )
+from .scope import Scope
 
 MAX_SOURCE = 256 * 1024  # characters; the longest template in the public library has under 20 000
 MAX_NESTING = 100  # actions and parentheses within each other; keeps recursion far from its limit
@@ -62,7 +63,7 @@ class _Parser:
         self._functions = functions
         self._tokens = list(tokens(source))
         self._next = 0
-        self._scopes: list[list[str]] = [["$"]]
+        self._scope = Scope()
         self._range_depth = 0
         self._nesting = 0
         self._defined: dict[str, tuple[Node, ...]] = {}
@@ -79,7 +80,9 @@ class _Parser:
             if isinstance(node, Token):
                 raise self._unexpected(node, "input")
             nodes.append(node)
-        return Tree(self._source, tuple(nodes), self._defined)
+        # The whole template has a name too, the empty one.
+        self._add("", tuple(nodes))
+        return Tree(self._source, self._defined[""], self._defined)
 
     # Lists of nodes
 
@@ -92,13 +95,13 @@ class _Parser:
 
     def _separate_list(self) -> tuple[Node, ...]:
         """The body of a define or block: it sees no variables and no loop from outside."""
-        scopes, depth = self._scopes, self._range_depth
-        self._scopes, self._range_depth = [["$"]], 0
+        scope, depth = self._scope, self._range_depth
+        self._scope, self._range_depth = Scope(), 0
         nodes, end = self._list()
         if end.text != "end":
             raise self._unexpected(end, "define clause")
         self._expect(Kind.RIGHT, "end")
-        self._scopes, self._range_depth = scopes, depth
+        self._scope, self._range_depth = scope, depth
         return nodes
 
     def _add(self, name: str, nodes: tuple[Node, ...]) -> None:
@@ -148,7 +151,7 @@ class _Parser:
         raise self._unexpected(token, "command")
 
     def _control(self, word: Token) -> Branch:
-        outer = len(self._scopes[-1])
+        outer = self._scope.enter()
         pipe = self._pipeline(word.text, Kind.RIGHT)
         self._range_depth += word.text == "range"
         body, end = self._list()
@@ -158,7 +161,7 @@ class _Parser:
             other = self._otherwise(word, end)
         else:
             self._expect(Kind.RIGHT, "end")
-        del self._scopes[-1][outer:]
+        self._scope.leave(outer)
         return Branch(word.text, pipe, body, other, word.position)
 
     def _otherwise(self, word: Token, end: Token) -> tuple[Node, ...]:
@@ -226,7 +229,10 @@ class _Parser:
             if sign.kind in (Kind.DECLARE, Kind.ASSIGN):
                 self._take_word()
                 names.append(name.text)
-                return self._known(names, assigns=sign.kind is Kind.ASSIGN, token=name)
+                if sign.kind is Kind.DECLARE:
+                    for declared in names:
+                        self._scope.declare(declared)
+                return tuple(names), sign.kind is Kind.ASSIGN
             if sign.kind is not Kind.COMMA:
                 self._next = back
                 break
@@ -239,17 +245,6 @@ class _Parser:
         if names:
             raise self._unexpected(self._peek_word(), context)
         return (), False
-
-    def _known(
-        self, names: list[str], *, assigns: bool, token: Token
-    ) -> tuple[tuple[str, ...], bool]:
-        scope = self._scopes[-1]
-        for name in names:
-            if assigns and name not in scope:
-                raise self._error(f"undefined variable {name}", token)
-            if not assigns:
-                scope.append(name)
-        return tuple(names), assigns
 
     def _command(self) -> Command:
         start = self._peek_word()
@@ -295,7 +290,7 @@ class _Parser:
             case Kind.DOT:
                 return Dot(token.position)
             case Kind.VARIABLE:
-                if token.text not in self._scopes[-1]:
+                if self._scope.slot(token.text) is None:
                     raise self._error(f"undefined variable {token.text!r}", token)
                 return Variable((token.text,), token.position)
             case Kind.FIELD:
@@ -306,7 +301,7 @@ class _Parser:
                 return Nil(token.position)
         return Constant(self._literal(token), token.position)
 
-    def _literal(self, token: Token) -> bool | int | float | str:
+    def _literal(self, token: Token) -> bool | int | float | complex | str:
         try:
             match token.kind:
                 case Kind.BOOL:

@@ -1,7 +1,8 @@
 """What Go templates compute with, beside plain Python values. Pure.
 
-dict is `map[string]any`, list `[]any`, str, int, float and bool are themselves. None is a value
-that is not there; NIL is the nil that a map, a slice or a field holds, whose fields cannot be read.
+dict is `map[string]any`, list `[]any`, bytes `[]byte`; str, int, float, complex and bool are
+themselves. None is a value that is not there; NIL is the nil that a map, a slice or a field holds,
+whose fields cannot be read.
 """
 
 from __future__ import annotations
@@ -47,8 +48,29 @@ class Struct:
         self.prints_json = prints_json
 
 
+class OpenMap(dict[str, Any]):
+    """A map whose missing keys are no values at all (Go's `missingkey=default`).
+
+    So fields of them are none either. It holds no nil.
+    """
+
+    __slots__ = ()
+
+
+class Slice(list[Any]):
+    """A typed slice, which is nil where it is empty: `null` in JSON."""
+
+    __slots__ = ()
+
+
 class JsonMap(dict[str, Any]):
     """A map type that prints as JSON, with sorted keys."""
+
+    __slots__ = ()
+
+
+class NilMap(JsonMap):
+    """The nil map of such a type: it prints `{}`, and is `null` in JSON."""
 
     __slots__ = ()
 
@@ -82,8 +104,11 @@ _TYPE_NAMES: tuple[tuple[type, str], ...] = (
     (bool, "bool"),
     (int, "int"),
     (float, "float64"),
+    (complex, "complex128"),
     (str, "string"),
+    (bytes, "[]uint8"),
     (dict, "map[string]interface {}"),
+    (Words, "[]string"),
     (list, "[]interface {}"),
     (Struct, "struct"),
 )

@@ -1,7 +1,8 @@
 """Go's text/template: vectors made by Go 1.26 itself, and what only pannier bounds.
 
 Each line of golden/templates/go.jsonl was rendered by Go's own package with missingkey=zero and the
-functions of text/template plus `json`: `out` is what it wrote, `error` says that it failed.
+functions of text/template plus `json`: `out` is what it wrote, `error` says that it failed. The
+templates were composed at random; `scripts/go_vectors.py` renders them anew and adds more.
 """
 
 from __future__ import annotations
@@ -89,6 +90,17 @@ def test_the_language(source: str, expected: str) -> None:
         ("x\n\n  {{ .A }", 3, 10, "unclosed action"),
         ("{{ nope }}", 1, 4, "function 'nope' not defined"),
         ("{{ $x }}", 1, 4, "undefined variable"),
+        ("{{ if 1 }}\n{{ $x := 1 }}{{ end }}\n é {{ $x }}", 3, 7, "undefined variable"),
+        ('{{define "a"}}x{{end}}{{define "a"}}y{{end}}', 1, None, "multiple definition"),
+        ("{{template 1}}", 1, 12, "unexpected '1'"),
+        ("{{define x}}{{end}}", 1, 10, "unexpected 'x'"),
+        ("{{ .A.B. }}", 1, 8, "unexpected '.'"),
+        ("{{ 1 | 2 }}", 1, 4, "non executable command"),
+        ("{{range $i, $j, $k := .A}}{{end}}", 1, 15, "too many declarations"),
+        ("{{ 'ab' }}", 1, 4, "malformed character"),
+        ('{{ "\\q" }}', 1, 4, "invalid escape"),
+        ("{{else}}", 1, 3, "unexpected 'else'"),
+        ("{{with 1}}{{else if 1}}{{end}}", 1, 18, "unexpected 'if'"),
         ("{{ break }}", 1, 4, "outside {{range}}"),
         ("{{/* x", 1, 3, "unclosed comment"),
         ('{{ "x }}', 1, 4, "unterminated"),
@@ -122,11 +134,24 @@ def test_a_broken_template_names_its_place(
         '{{range 100000}}{{printf "%1000000d" 1}}{{end}}',
         '{{$x := printf "%1000000d" 1}}{{range 100000}}{{if eq $x $x}}{{end}}{{end}}',
         "{{range 100000}}{{range 1000}}{{end}}{{$.Big}}{{end}}",
+        '{{printf "' + "%999999d" * 10_000 + '"' + " 1" * 10_000 + "}}",
+        "{{$x := .Big}}{{len (print" + " $x" * 20_000 + ")}}",
+        "{{$x := .Big}}{{len (println" + " $x" * 20_000 + ")}}",
+        "{{range 400000}}{{range $k, $v := $.Map}}{{break}}{{end}}{{end}}",
+        '{{printf "%999999v" .List}}',
+        '{{define "t"}}' + "{{$a := 1}}" * 9_000 + '{{end}}{{range 100000}}{{template "t"}}{{end}}',
+        '{{template ""}}',
     ],
 )
 def test_a_template_bomb_ends_with_an_error(bomb: str) -> None:
+    data = {"Big": "x" * 100_000, "Map": dict.fromkeys(map(str, range(10_000)), 1)}
     with pytest.raises(TemplateError):
-        render(bomb, {"Big": "x" * 100_000})
+        render(bomb, {**data, "List": [1] * 1_000})
+
+
+def test_a_template_with_very_many_variables_is_compiled_all_the_same() -> None:
+    declared = "".join(f"{{{{$a{i} := {i}}}}}" for i in range(3_000))
+    assert render(declared + "{{$a0}}" * 3_000) == "0" * 3_000
 
 
 @given(st.text(alphabet="{}$.|()\"'`-= \nabrangeifdt/*0123:", max_size=80))

@@ -1,12 +1,13 @@
 """Every named template over the conversations that chats are made of, and what detects it.
 
-The goldens were written by this engine and agree with Go 1.26's own text/template byte for byte;
-`pytest --update-golden` writes them anew.
+The goldens were written by this engine and agree byte for byte with what Ollama 0.32.0 makes of its
+own templates of these names; `pytest --update-golden` writes them anew.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -70,30 +71,71 @@ def test_named_templates_write_the_golden_prompts(request: pytest.FixtureRequest
     assert prompts == json.loads(GOLDEN.read_text())
 
 
+# What a Jinja template of each format writes within its loop over the messages.
+LOOPS = {
+    "alfred": "{{ '<start_user>' + m.content + '<end_message>' }}",
+    "alpaca": "{{ '### Instruction:\\n' + m.content }}{{ '### Response:' }}",
+    "chatml": "{{'<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n'}}",
+    "chatqa": "{{ 'User: ' + m.content + '\\n\\n' }}{{ 'Assistant: ' + m.content }}",
+    "codellama-70b-instruct": "{{ 'Source: ' + m.role + m.content + ' <step> ' }}",
+    "command-r": "{% if m.x %}{% elif false == true %}You are Command-R{% else %}{% endif %}"
+    "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|>{{ m.content }}",
+    "falcon-instruct": "{{ 'User: ' + m.content + 'Falcon: ' }}",
+    "gemma-instruct": "{{ '<start_of_turn>' + m.role + '\\n' + m.content + '<end_of_turn>\\n' }}",
+    "gemma3-instruct": "{{ '<start_of_turn>' + first_user_prefix + m.content + '<end_of_turn>' }}",
+    "granite-instruct": "{{ 'Question:\\n' + m.content + 'Answer:\\n' }}",
+    "llama2-chat": "{{ '[INST] <<SYS>>\\n' + m.content + ' [/INST]' }}",
+    "llama3-instruct": "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content "
+    "+ '<|eot_id|>' }}",
+    "magicoder": "@@ Instruction\n{{ m.content }}@@ Response\n",
+    "mistral-instruct": "{{ '[INST] ' + m.content + ' [/INST]' }}",
+    "openchat": "{{ 'GPT4 Correct User: ' + m.content + '<|end_of_turn|>' }}",
+    "phi-3": "{{ '<|user|>\\n' + m.content + '<|end|>\\n<|assistant|>\\n' }}",
+    "solar-instruct": "### User:\n{{ m.content }}### Assistant:\n",
+    "starcoder2-instruct": "{{ '### Instruction\\n' + m.content }}{{ '### Response\\n' }}",
+    "vicuna": "{{ 'USER: ' + m.content + ' ASSISTANT:' }}",
+    "zephyr": "{{ '<|user|>\\n' + m.content + eos_token }}{{ '<|assistant|>\\n' + m.content }}",
+}
 JINJA = {
-    "chatml": "{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + "
-    "'<|im_end|>' + '\\n'}}{% endfor %}{{ '<|im_start|>assistant\\n' }}",
-    "llama3": "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + "
-    "'<|end_header_id|>\\n\\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}",
-    "zephyr": "{% for m in messages %}{% if m.role == 'user' %}{{ '<|user|>\\n' + m.content }}"
-    "{% else %}{{ '<|assistant|>\\n' + m.content + eos_token }}{% endif %}{% endfor %}",
-    "phi3": "{% for m in messages %}{{ '<|user|>\\n' + m.content + '<|end|>\\n<|assistant|>\\n' }}"
-    "{% endfor %}",
-    "gemma": "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m.role + '\\n' + "
-    "m.content + '<end_of_turn>\\n' }}{% endfor %}",
-    "llama2": "{% for m in messages %}{{ '[INST] <<SYS>>\\n' + m.content + ' [/INST]' }}"
-    "{% endfor %}",
-    "mistral": "{% for m in messages %}{{ '[INST] ' + m.content + ' [/INST]' }}{% endfor %}",
-    "vicuna": "{% for m in messages %}{{ 'USER: ' + m.content + ' ASSISTANT:' }}{% endfor %}",
+    name: f"{{{{ bos_token }}}}{{% for m in messages %}}{loop}{{% endfor %}}"
+    for name, loop in LOOPS.items()
 }
 
 
-@pytest.mark.parametrize("name", sorted(JINJA))
-def test_a_plain_jinja_template_is_recognised(name: str) -> None:
-    found = detect(JINJA[name])
-    assert found is not None
-    assert found.name == name
-    assert found.stop
+@pytest.mark.parametrize("name", sorted(NAMED_TEMPLATES))
+def test_a_plain_jinja_template_is_recognised_however_it_is_spelled(name: str) -> None:
+    jinja = JINJA[name]
+    for spelled in (
+        jinja,
+        jinja.replace("m.content", "message['content']").replace("m.role", 'message["role"]'),
+        jinja.replace("{%", "{%-").replace("\\n", "\n"),
+        "{# a comment #}" + jinja.replace(" + ", "+").replace("m.content", "m['content'] | trim"),
+    ):
+        found = detect(spelled)
+        assert found is not None
+        assert found.name == name
+        assert found.stop
+
+
+TURN = "{{ '<|user|>\n' + m.content + '\n<|assistant|>\n' + m.content + eos_token }}"
+
+
+@pytest.mark.parametrize(
+    "jinja",
+    [
+        TURN,
+        "[gMASK]<sop><|{{ m.role }}|>\n{{ m.content }}<|assistant|>",
+        "<|im_start|>user<|im_sep|>{{ m.content }}<|im_end|>",
+        "[INST]{{ m.content }}[/INST][SYSTEM_PROMPT]{{ m.content }}[/SYSTEM_PROMPT]",
+        "<|start_of_role|>{{ m.role }}<|end_of_role|>{{ m.content }}<|end_of_text|>",
+        "<｜User｜>{{ m.content }}<｜Assistant｜>{{ m.content }}<｜end▁of▁sentence｜>",
+        "<|header_start|>{{ m.role }}<|header_end|>{{ m.content }}<|eot|>",
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_RESPONSE|>{{ m.content }}",
+        "<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>",
+    ],
+)
+def test_a_format_that_only_looks_like_one_of_them_is_not_mistaken_for_it(jinja: str) -> None:
+    assert detect("{% for m in messages %}" + jinja + "{% endfor %}") is None
 
 
 @pytest.mark.parametrize(
@@ -111,10 +153,13 @@ def test_a_jinja_template_that_says_more_is_left_alone(jinja: str) -> None:
     assert detect(jinja) is None
 
 
+_MARKS = re.compile(r"<[^<>\s{}]+>|\[/?[A-Z]+\]")
+
+
 @pytest.mark.parametrize("name", sorted(NAMED_TEMPLATES))
 def test_no_user_text_becomes_a_control_token(name: str) -> None:
     named = NAMED_TEMPLATES[name]
-    marks = [*named.stop, *named.marks, "<s>", "<|im_start|>", "[INST]"]
+    marks = [*named.stop, *_MARKS.findall(named.source), "<s>", "<|im_start|>", "[INST]"]
     tokens = ["<unk>", *dict.fromkeys(marks), "plain"]
     metadata: dict[str, Any] = {
         "tokenizer.ggml.tokens": tokens,

@@ -1,5 +1,14 @@
+"""Go templates as Ollama fills them.
+
+golden/templates/ollama.jsonl and tags.jsonl were made by the `template`, `thinking` and `tools`
+packages of Ollama 0.32.0 from templates, conversations and tools composed at random.
+"""
+
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +43,53 @@ TOOL_JSON = (
     '"unit":{"type":["string","null"],"enum":["c","f"]}}}}}]'
 )
 USER = Message("user", "u")
+GOLDEN = Path(__file__).parents[2] / "golden" / "templates"
+
+
+def vectors(name: str) -> Iterator[dict[str, Any]]:
+    with (GOLDEN / name).open() as lines:
+        yield from map(json.loads, lines)
+
+
+def message(wire: dict[str, Any]) -> Message:
+    calls = tuple(
+        ToolCall(call["function"]["name"], call["function"]["arguments"], call["id"], number)
+        for number, call in enumerate(wire.get("tool_calls", ()))
+    )
+    return Message(
+        wire["role"],
+        wire["content"],
+        wire.get("thinking", ""),
+        (b"x",) * len(wire.get("images", ())),
+        calls,
+        wire.get("tool_name", ""),
+        wire.get("tool_call_id", ""),
+    )
+
+
+def test_every_conversation_gives_the_bytes_that_ollama_gives() -> None:
+    wrong = []
+    for vector in vectors("ollama.jsonl"):
+        template = OllamaTemplate(vector["template"])
+        if vector["suffix"]:
+            made = template.insert(vector["prompt"], vector["suffix"], think=vector["think"])
+        else:
+            turns = [message(wire) for wire in vector["messages"]]
+            made = template.chat(turns, tools=vector["tools"], think=vector["think"])
+        if made != vector["out"]:
+            wrong.append((vector, made))
+    assert wrong == []
+
+
+def test_tags_are_found_where_ollama_finds_them() -> None:
+    wrong = []
+    for vector in vectors("tags.jsonl"):
+        template = OllamaTemplate(vector["template"])
+        thinking = template.thinking_tags
+        found = {"thinking": thinking and list(thinking), "tool": template.tool_tag}
+        if found != {"thinking": vector["thinking"], "tool": vector["tool"]}:
+            wrong.append((vector, found))
+    assert wrong == []
 
 
 def chat(source: str, messages: list[Message], **more: Any) -> str:
@@ -62,8 +118,8 @@ def test_tool_calls_print_their_arguments_as_json() -> None:
         "{{ .Function.Arguments }} {{ json . }}{{ end }}{{ end }}"
     )
     assert chat(source, [Message("assistant", tool_calls=(call,))]) == (
-        'call_1 weather {"a":1,"city":"\\u003cb\\u003e"} {"id":"call_1","function":'
-        '{"index":0,"name":"weather","arguments":{"a":1,"city":"\\u003cb\\u003e"}}}'
+        'call_1 weather {"a":1,"city":"\\u003cb\\u003e"} {"ID":"call_1","Function":'
+        '{"Index":0,"Name":"weather","Arguments":{"a":1,"city":"\\u003cb\\u003e"}}}'
     )
 
 
@@ -95,6 +151,21 @@ def test_an_old_template_is_filled_turn_by_turn_and_cut_at_the_response() -> Non
     assert chat("{{ .Prompt }}", [USER]) == "u"
 
 
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ("{{ .Response }} tail", "Ua"),
+        ('{{ printf "<%s>" .Response }} tail', "U<a>"),
+        ("{{ .Response | len }} tail", "U"),
+        ("{{ (print .Response `!`) }} tail", "Ua"),
+        ("{{ if .Response }}{{ .Response }} more{{ end }} tail", "Ua"),
+        ("{{ $.Response }} tail", "Ua tail"),
+    ],
+)
+def test_nothing_stands_after_the_response_of_the_last_turn(ending: str, expected: str) -> None:
+    assert chat("U" + ending, [USER, Message("assistant", "a")]) == expected
+
+
 def test_what_a_template_lacks_prints_as_go_prints_it() -> None:
     assert (
         chat("{{ .Prompt }}{{ range .Messages }}{{ .Role }}{{ end }}", [USER]) == "<no value>user"
@@ -117,6 +188,7 @@ def test_thinking_is_told_to_the_template() -> None:
     assert chat(source, [USER]) == "1"
     assert chat(source, [USER], think=False) == "false1"
     assert chat(source, [USER], think="high") == "truehigh1"
+    assert chat(source, [USER], think=True) == "truemedium1"
 
 
 THOUGHT = "{{ if .Thinking }}\n<think>{{ .Thinking }}</think>\n{{ end }}"
@@ -147,6 +219,8 @@ def test_thinking_tags_are_read_off_the_tree(source: str, expected: tuple[str, s
         ('{{ if .ToolCalls }}[TOOL_CALLS] [{"name": {{ end }}', "[TOOL_CALLS] ["),
         ('{{ if .ToolCalls }}{{ range .ToolCalls }}\n{"name": 1}{{ end }}{{ end }}', "{"),
         ("{{ range .Messages }}{{ end }}", "{"),
+        ("{{ if .ToolCalls }}{{ .Role }}<call>{{ end }}", "{"),
+        ("{{ range $m := .Messages }}{{ if $m.ToolCalls }}<call>{{ end }}{{ end }}", "<call>"),
     ],
 )
 def test_the_tool_tag_is_read_off_the_tree(source: str, tag: str) -> None:
