@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,16 @@ from pannier.pkgmgr.cli.options import Json
 from pannier.pkgmgr.cli.output import Output, human_size, one_line
 from pannier.pkgmgr.errors import PannierError
 
+if TYPE_CHECKING:
+    from pannier.runtime.devices import Device
+
 # With less than this free, the first pull of a common model fails.
 _LITTLE_SPACE = 5 << 30
+# What a runner can do where the kernel lacks the means against it.
+_WITHOUT = {
+    "seccomp": "no seccomp: runners could use the network and start programs",
+    "landlock": "no Landlock: runners could read and write the user's files",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ def doctor(
         _program,
         _store,
         lambda: _engine(model),
+        _devices,
         _confinement,
         _server,
     )
@@ -130,16 +139,45 @@ def _weights(name: str) -> Any:
     return model.spec.files(store.path).weights[0]
 
 
+def _devices() -> Finding:
+    from pannier.runtime.devices import probe_devices, usable_gpus
+    from pannier.runtime.errors import EngineError
+    from pannier.runtime.native import is_installed
+
+    if not is_installed():
+        return Finding("devices", None, "the engine is not installed")
+    try:
+        return devices_finding(usable_gpus(probe_devices()))
+    except EngineError as error:
+        return Finding("devices", False, error.message, "PANNIER_NUM_GPU=0 leaves GPUs alone")
+
+
+def devices_finding(gpus: Sequence[Device]) -> Finding:
+    """The GPUs that models can be put on."""
+    if not gpus:
+        return Finding("devices", None, "this build of the engine finds no GPU; models run on CPUs")
+    listed = "; ".join(
+        f"{gpu.name} ({gpu.description}), {human_size(gpu.free)} of {human_size(gpu.total)} free"
+        for gpu in gpus
+    )
+    return Finding("devices", True, listed)
+
+
 def _confinement() -> Finding:
-    """Whether the kernel lets runners give up network and files."""
     from pannier.runtime.confine import describe
 
-    missing = [name for name, is_there in describe().items() if not is_there]
+    return confinement_finding(describe())
+
+
+def confinement_finding(offered: Mapping[str, bool]) -> Finding:
+    """Whether the kernel lets runners give up network and files, and what it costs where not."""
+    missing = [name for name, is_there in offered.items() if not is_there]
     if not missing:
         return Finding(
             "isolation", True, "runners have no network and see no files but the model's"
         )
-    return Finding("isolation", None, f"this kernel has no {' and no '.join(missing)} for runners")
+    lacks = "; ".join(_WITHOUT[name] for name in missing)
+    return Finding("isolation", None, f"this kernel has {lacks}")
 
 
 def _server() -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -52,8 +51,7 @@ def quantize(
     weights = Path(source) if spec is None else _only_weights(store, spec)
 
     def show(done: int, total: int) -> None:
-        if output.is_interactive():
-            print(f"\rtensor {done} of {total}", end="", file=sys.stderr, flush=True)
+        output.steps(f"quantizing to {kind}", done, total)
 
     if target.endswith(".gguf"):
         quantize_file(weights, Path(target), kind, again=again, on_progress=show)
@@ -89,9 +87,11 @@ def _lines(result: Measurement) -> list[str]:
             for count, rate in result.decode.items()
         ),
         f"first token, cold     {result.first_cold_s * 1e3:8.0f} ms",
-        f"first token, shared   {result.first_shared_s * 1e3:8.0f} ms",
+        f"first token, shared   {result.first_shared_s * 1e3:8.0f} ms"
+        f"  ({result.prompt_shared} prompt tokens shared, {result.prompt_computed} computed)",
         f"memory                {human_size(result.memory):>8}",
-        f"bandwidth used        {result.bandwidth_share:8.0%} of {result.bandwidth / 1e9:.1f} GB/s",
+        f"bandwidth used        {result.bandwidth_share:8.0%} of {result.bandwidth / 1e9:.1f} GB/s,"
+        f" which would be {result.decode[1] / result.bandwidth_share:.0f} tokens/s",
     ]
     return [*lines, result.advice] if result.advice else lines
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pannier.pkgmgr.gguf import Header
+
+from .cores import usable_cores
 from .interface import ModelSource
 from .request import GenerationRequest, LoadOptions, SamplingParams, Segment, Usage
 from .residents import kernel_advice, read_headers
@@ -15,7 +21,8 @@ from .supervisor import Supervisor
 
 COUNTS = (1, 2, 4, 8)
 PROMPT_WORDS, ANSWER_TOKENS, SHARED_WORDS = 256, 48, 400
-_COPY_BYTES = 256 << 20
+# Larger than any processor's caches.
+_READ_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +31,17 @@ class Measurement:
 
     Attributes:
         decode: streams at a time → tokens per second of all.
-        bandwidth: bytes per second that this machine's memory gives to one reader.
-        bandwidth_share: of it, what one stream's weights take.
+        prompt_computed: prompt tokens that the two first tokens took; `prompt_shared` they did not.
+        bandwidth: bytes per second that this machine's memory gives to all cores together.
+        bandwidth_share: of it, what the weights of one stream take: each token reads them once.
     """
 
     prefill: float
     decode: dict[int, float]
     first_cold_s: float
     first_shared_s: float
+    prompt_computed: int
+    prompt_shared: int
     memory: int
     bandwidth: float
     bandwidth_share: float
@@ -51,19 +61,23 @@ def measure(source: ModelSource) -> Measurement:
         bench.answer("warm up", 2)
         prefill = bench.prefill()
         decode = {count: bench.decode(count) for count in COUNTS}
+        before = supervisor.loaded()[0].stats
         cold, shared = bench.first_tokens()
+        after = supervisor.loaded()[0].stats
         memory = _resident_memory(model.pid)
-    weights = sum(path.stat().st_size for path in source.files.weights)
-    bandwidth = _bandwidth()
+    headers = read_headers(source)
+    bandwidth = read_bandwidth(usable_cores())
     return Measurement(
         prefill,
         decode,
         cold,
         shared,
+        after.prompt_tokens_computed - before.prompt_tokens_computed,
+        after.prompt_tokens_shared - before.prompt_tokens_shared,
         memory,
         bandwidth,
-        weights * decode[1] / bandwidth,
-        kernel_advice(read_headers(source)[0]),
+        bytes_per_token(headers) * decode[1] / bandwidth,
+        kernel_advice(headers[0]),
     )
 
 
@@ -121,12 +135,40 @@ def _resident_memory(pid: int) -> int:
     return 0
 
 
-def _bandwidth() -> float:
-    """Bytes per second of copying a block larger than the caches: each byte is read and written."""
-    block = bytearray(_COPY_BYTES)
+def bytes_per_token(headers: Sequence[Header]) -> int:
+    """Weights that one token reads: all, but of a mixture of experts only those that it uses."""
+    name = headers[0].architecture
+    experts = headers[0].number(f"{name}.expert_count", 0)
+    used = headers[0].number(f"{name}.expert_used_count", 0)
+    total = 0
+    for tensor in (tensor for header in headers for tensor in header.tensors):
+        is_expert = experts and "_exps." in tensor.name
+        total += tensor.size * used // experts if is_expert else tensor.size
+    # Of a table that no token's logits come from, a token reads one row.
+    names = {tensor.name for header in headers for tensor in header.tensors}
+    if "output.weight" in names:
+        table = (t.size for h in headers for t in h.tensors if t.name == "token_embd.weight")
+        total -= sum(table)
+    return total
+
+
+def read_bandwidth(threads: int, *, size: int = _READ_BYTES, rounds: int = 3) -> float:
+    """Bytes per second that so many threads read together from a block of memory."""
+    memchr = ctypes.CDLL(None).memchr
+    memchr.restype = ctypes.c_void_p
+    memchr.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+    # Written once, so that every page is there; zero pages would all be the same one.
+    block = bytearray(b"\x01") * size
+    start, part = ctypes.addressof(ctypes.c_char.from_buffer(block)), size // threads
+
+    def read(number: int) -> None:
+        # Looks for what is not there, and so at all of it; the lock is not held meanwhile.
+        memchr(start + number * part, 0, part)
+
     best = 0.0
-    for _ in range(3):
-        started = time.perf_counter()
-        bytes(block)
-        best = max(best, 2 * _COPY_BYTES / (time.perf_counter() - started))
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(rounds):
+            began = time.perf_counter()
+            list(pool.map(read, range(threads)))
+            best = max(best, threads * part / (time.perf_counter() - began))
     return best

@@ -24,6 +24,8 @@ from .isolation import scrubbed_environment, signal_name
 
 # What the library writes of each tensor: "[  12/ 272]  blk.0.…".
 _PROGRESS = re.compile(r"\[\s*(\d+)/\s*(\d+)\]")
+# Beside models that answer: it takes the cores that they leave.
+_NICENESS = 10
 _ALIASES = {"Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "Q3_K": "Q3_K_M"}
 
 OnProgress = Callable[[int, int], None]
@@ -143,10 +145,17 @@ def _run_child(source: Path, target: Path, number: int, on_progress: OnProgress)
 
 
 def main(arguments: list[str]) -> int:
-    """The child: source, target, number of the type."""
+    """The child: source, target, number of the type.
+
+    The file is not trusted, so it is read with a runner's rights; models that answer go first.
+    """
+    from .confine import confine, give_up_privileges
     from .native import native
 
     source, target, number = arguments
+    give_up_privileges()
+    os.nice(_NICENESS)
+    confine([Path(source)], writable=Path(target).parent)
     logging.basicConfig(stream=sys.stdout, level=logging.DEBUG, format="%(message)s")
     library = native()
     library.start()

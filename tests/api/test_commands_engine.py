@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,35 @@ def test_what_is_quantized_already_is_refused(
     assert pannier("quantize", str(smollm2()), str(home / "x.gguf"), "q4_0") != 0
     assert "--again" in capsys.readouterr().err
     assert not (home / "x.gguf").exists()
+
+
+@pytest.mark.parametrize("command", ["quantize", "create"])
+def test_progress_is_shown_on_a_terminal(home: Path, command: str) -> None:
+    source = tiny_llama(home / "tiny.gguf")
+    (home / "Modelfile").write_text("FROM ./tiny.gguf\n")
+    arguments = {
+        "quantize": [str(source), str(home / "x.gguf"), "q8_0"],
+        "create": ["small", "-q", "q8_0", "-f", str(home / "Modelfile")],
+    }[command]
+    ours, theirs = os.openpty()
+    program = [sys.executable, "-m", "pannier.api.main", command, *arguments]
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=theirs):
+        os.close(theirs)
+        shown = read_terminal(ours)
+    assert "quantiz" in shown
+    assert shown.rstrip().endswith("100 %")
+
+
+def read_terminal(descriptor: int) -> str:
+    """All that a terminal was told until nobody has it open any more."""
+    data = b""
+    with open(descriptor, "rb", buffering=0) as terminal:
+        try:
+            while chunk := terminal.read(4096):
+                data += chunk
+        except OSError:
+            pass  # Linux's word for the end of a terminal.
+    return data.decode()
 
 
 @pytest.mark.parametrize("kind", ["q9_9", ""])

@@ -11,10 +11,11 @@ from support.models import source_of
 from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
 from pannier.runtime.crashes import FIRST_DELAY_S, MAX_CRASHES, WINDOW_S, CrashLog
-from pannier.runtime.errors import OutOfMemory, Quarantined, RunnerDied
+from pannier.runtime.errors import LoadError, OutOfMemory, Quarantined, RunnerDied
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.machine import Machine, RunnerLimits
 from pannier.runtime.memory import available_memory, cells_by_block, plan_memory
+from pannier.runtime.process import RunnerProcess
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
 
@@ -144,6 +145,38 @@ def test_a_runner_that_takes_more_than_its_limits_is_refused_or_killed(
     refused = pytest.raises(OutOfMemory, match=r"its process may take 0\.00 GB")
     with Supervisor(machine=tight) as supervisor, refused:
         supervisor.load(sources[0])
+
+
+@pytest.mark.engine
+def test_a_runner_without_address_space_says_so(sources: list[ModelSource]) -> None:
+    plan = plan_memory([header_of(sources[0].files.weights[0])], LoadOptions(), free=1 << 40)
+    # Enough for the interpreter and the library, too little for the tokenizer's stack.
+    limits = RunnerLimits(address_space=600 << 20)
+    with pytest.raises(LoadError, match=r"cannot load model0: .*(stack|memory)"):
+        RunnerProcess(
+            "model0", sources[0].files, LoadOptions(), plan=plan, limits=limits, threads=1
+        )
+
+
+@pytest.mark.engine
+def test_a_runner_works_within_its_address_space(sources: list[ModelSource]) -> None:
+    roomy = Machine(limits=RunnerLimits(address_space=1200 << 20), cores=2)
+    with Supervisor(machine=roomy) as supervisor:
+        stream = supervisor.generate(sources[0], endless())
+        assert next(iter(stream)).tokens
+        stream.cancel()
+
+
+@pytest.mark.slow
+@pytest.mark.engine
+def test_a_runner_whose_cpu_time_is_used_up_says_so(sources: list[ModelSource]) -> None:
+    brief = Machine(limits=RunnerLimits(cpu_seconds=1))
+    with Supervisor(machine=brief) as supervisor:
+        for _ in range(MAX_CRASHES + 1):
+            stream = supervisor.generate(sources[0], endless())
+            with pytest.raises(RunnerDied, match="SIGXCPU") as caught:
+                list(stream)
+            assert "CPU time" in (caught.value.hint or "")
 
 
 @pytest.mark.engine
