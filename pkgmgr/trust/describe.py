@@ -61,7 +61,10 @@ def _header(store: Store, spec: ModelSpec) -> Header | None:
 
 
 def _from_header(header: Header) -> dict[str, Any]:
+    # llama.cpp's converter writes it for models that give vectors or ranks, and for no others.
+    is_encoder = f"{header.architecture}.pooling_type" in header.metadata
     return {
+        "task": "feature-extraction" if is_encoder else "text-generation",
         "architecture": header.architecture or None,
         "quantization": header.quantization,
         "parameter_count": header.parameter_count,

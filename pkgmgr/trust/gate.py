@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from .. import attachments, strictjson
 from ..attachments import Attachment
 from ..descriptor import Descriptor
 from ..digest import Digest
-from ..errors import InvalidDigest, InvalidPolicy, NotFound, Untrusted
+from ..errors import InvalidDigest, InvalidManifest, InvalidPolicy, NotFound, Untrusted
 from ..manifest import Index, Manifest
 from ..mediatypes import LICENSES
 from ..reference import Reference
+from ..store.collect import is_manifest
 from ..store.files import replace_file
 from ..store.store import Store
 from ..transfer.content import Source
@@ -38,6 +40,8 @@ _VERDICTS = "verdicts.json"
 _MAX_VERDICTS = 16 << 20
 _MAX_CONFIG = 4 << 20
 _MAX_KNOWN = 1024
+# As many as a copy follows.
+_MAX_MANIFESTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,13 +253,28 @@ def _verdict(
     rule = policy.rule_for(reference)
     read = signing.reader(source)
     evidence = signing.evidence(found, digest, [policy.keys[name] for name in rule.keys], read=read)
+    denying = policy.denied or rule.denied
     return judge(
         policy,
         reference,
-        digests={digest, *(child.digest for child in content.children)},
+        digests=_everything(content, source) if denying else {digest},
         evidence=evidence,
         licenses=licenses_of(content, source) if rule.licenses is not None else (),
     )
+
+
+def _everything(root: Manifest | Index, source: Source) -> set[Digest]:
+    """The digests of a manifest and of all that it names, at any depth, as far as it is here."""
+    found = {root.descriptor.digest, *(child.digest for child in root.children)}
+    waiting = [child for child in root.children if is_manifest(child)]
+    for _ in range(_MAX_MANIFESTS):
+        if not waiting:
+            return found
+        with suppress(NotFound):
+            children = attachments.read_manifest(source, waiting.pop()).children
+            waiting += [c for c in children if is_manifest(c) and c.digest not in found]
+            found.update(child.digest for child in children)
+    raise InvalidManifest(f"more than {_MAX_MANIFESTS} manifests hang together")
 
 
 def _record(

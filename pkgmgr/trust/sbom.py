@@ -55,6 +55,7 @@ class Facts:
         base_models: what it was made from, as its GGUF tells.
         datasets: what it was trained on, as its GGUF tells.
         parameters: run-time parameters that the artifact fixes.
+        task: what it is for, by CycloneDX's examples; None where nothing tells.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Facts:
     base_models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    task: str | None = None
 
 
 def render(facts: Facts, form: Form, *, created: str, tool_version: str) -> bytes:
@@ -135,7 +137,9 @@ def _cyclonedx(facts: Facts, created: str, tool_version: str) -> dict[str, Any]:
 
 
 def _cdx_parameters(facts: Facts) -> dict[str, Any]:
-    card: dict[str, Any] = {"task": "text-generation"}
+    card: dict[str, Any] = {}
+    if facts.task:
+        card["task"] = facts.task
     if facts.architecture:
         card["modelArchitecture"] = facts.architecture
     if facts.datasets:
@@ -178,8 +182,10 @@ def _spdx(facts: Facts, created: str, tool_version: str) -> dict[str, Any]:
             )
             for file in files
         ),
-        _relation(base, "contains", package, [f"{base}#file-{file.digest.hex}" for file in files]),
     ]
+    if files:
+        inside = [f"{base}#file-{file.digest.hex}" for file in files]
+        elements.append(_relation(base, "contains", package, inside))
     if facts.organization:
         elements.append(_element("Organization", f"{base}#supplier", name=facts.organization))
     for number, name in enumerate(facts.licenses):

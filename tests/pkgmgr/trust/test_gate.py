@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support.artifacts import describe, make_artifact
+from support.artifacts import describe, make_artifact, make_index
 from support.bundles import NAME, OTHER, model, store_with
 from support.registry import docker_registry
 
@@ -261,6 +261,22 @@ def test_any_document_can_hang_on_a_model(store: Store) -> None:
     assert found.manifest.descriptor.digest == digest
     assert found.kind == "application/spdx+json"
     assert found.manifest.layers[0].digest == Digest.of(b"{}")
+
+
+def test_a_denied_layer_is_found_inside_an_index(store: Store) -> None:
+    bad = make_artifact(b"recalled weights")
+    bad.push_to(store)
+    descriptor, raw = make_index(make_artifact(b"good"), bad)
+    make_artifact(b"good").push_to(store)
+    store.push(descriptor, io.BytesIO(raw))
+    both = ONE.with_tag("both")
+    store.tag(descriptor, both)
+    set_policy(store, 'version = 1\ndefault = "off"\n')
+    gate.check_store(store, both)
+    denied = Digest.of(b"recalled weights")
+    set_policy(store, f'version = 1\ndefault = "off"\ndeny-digests = ["{denied}"]\n')
+    with pytest.raises(Untrusted, match=f"{denied} is denied"):
+        gate.check_store(store, both)
 
 
 def test_a_load_is_judged_once_under_each_policy(store: Store) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -21,7 +22,9 @@ FACTS = Facts(
     base_models=("https://example.org/base",),
     datasets=("https://example.org/data",),
     parameters={"temperature": 0.2},
+    task="text-generation",
 )
+BARE = Facts(name="a.example:5000/b", version="latest", digest=Digest.of(b"m"), files=())
 
 
 def rendered(form: Form, facts: Facts = FACTS) -> dict[str, object]:
@@ -75,3 +78,24 @@ def test_what_is_not_known_is_left_out(form: Form) -> None:
     text = json.dumps(rendered(form, bare))
     assert "null" not in text
     assert "None" not in text
+
+
+@pytest.mark.parametrize("facts", [FACTS, BARE], ids=["full", "bare"])
+def test_cyclonedx_is_valid_by_its_own_schema(facts: Facts) -> None:
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    schema = pytest.importorskip("cyclonedx.schema")
+    validator = validation.JsonStrictValidator(schema.SchemaVersion.V1_6)
+    assert validator.validate_str(json.dumps(rendered(Form.CYCLONEDX, facts))) is None
+
+
+@pytest.mark.parametrize("facts", [FACTS, BARE], ids=["full", "bare"])
+def test_spdx_is_valid_by_its_own_model(facts: Facts) -> None:
+    spdx = pytest.importorskip("spdx_python_model").v3_0_1
+    found = spdx.SHACLObjectSet()
+    raw = json.dumps(rendered(Form.SPDX, facts)).encode()
+    spdx.JSONLDDeserializer().read(io.BytesIO(raw), found)
+    assert not found.missing_ids
+    (package,) = found.foreach_type(spdx.ai_AIPackage)
+    assert package.name == facts.name
+    # Writing checks what each class must have.
+    spdx.JSONLDSerializer().write(found, io.BytesIO())
