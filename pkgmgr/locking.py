@@ -12,7 +12,7 @@ from . import attachments, operations
 from .descriptor import Descriptor
 from .digest import Digest
 from .errors import InvalidLock, LockMismatch, ModelNotFound, NotFound
-from .lockfile import Lock, Pin
+from .lockfile import MAX_LOCK, Lock, Pin
 from .mediatypes import INDEX_TYPES
 from .reference import Reference
 from .store.files import disk_errors, replace_file
@@ -52,13 +52,17 @@ def read_lock(path: Path) -> Lock:
         InvalidLock: where it cannot be understood.
     """
     try:
-        return Lock.parse(path.read_text("utf-8"), path=str(path))
+        with path.open("rb") as file:
+            raw = file.read(MAX_LOCK + 1)
+        return Lock.parse(raw.decode("utf-8"), path=str(path))
     except FileNotFoundError as error:
         raise NotFound(
             f"there is no lock file {path}", hint="pannier lock NAME... writes one"
         ) from error
     except UnicodeDecodeError as error:
         raise InvalidLock(path, "it is not UTF-8") from error
+    except OSError as error:
+        raise InvalidLock(path, error.strerror or str(error)) from error
 
 
 def write_lock(path: Path, lock: Lock) -> None:

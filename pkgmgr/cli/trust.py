@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,10 @@ from .names import Name, parse_name
 from .network import with_network
 from .options import Json, Quiet
 from .output import Output
+
+if TYPE_CHECKING:
+    from ..digest import Digest
+    from ..reference import Reference
 
 # cosign's variable is read as well, so that scripts work unchanged.
 _PASSPHRASES = ("PANNIER_KEY_PASSPHRASE", "COSIGN_PASSWORD")
@@ -204,6 +208,10 @@ def attach(
 
     reference = parse_name(name)
     digest = hang(Store.open(), reference, _read(file), media_type=media_type, now=_now)
+    _attached(reference, digest, as_json=as_json)
+
+
+def _attached(reference: Reference, digest: Digest, *, as_json: bool) -> None:
     Output(as_json=as_json).result(
         {"name": reference.familiar, "digest": str(digest)}, lines=[str(digest)]
     )
@@ -251,8 +259,9 @@ def sbom(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there.")
     ] = None,
     hang: Annotated[bool, typer.Option("--attach", help="Hang it on the model.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Print a model's bill of material.
+    """Print a model's bill of material, or (--attach) the digest that it got.
 
     As CycloneDX ML-BOM or SPDX.
     """
@@ -264,11 +273,12 @@ def sbom(
         raise InvalidOption(f"{form!r} is no format", hint="use --format cyclonedx or spdx")
     store, reference = Store.open(), parse_name(name)
     raw = trust.make_sbom(store, reference, Form(form), now=_now, version=version_number())
-    if hang:
-        trust.attach(store, reference, raw, media_type=MEDIA_TYPES[Form(form)], now=_now)
     if out is not None:
         out.write_bytes(raw)
-    elif not hang:
+    if hang:
+        digest = trust.attach(store, reference, raw, media_type=MEDIA_TYPES[Form(form)], now=_now)
+        _attached(reference, digest, as_json=as_json)
+    elif out is None:
         sys.stdout.buffer.write(raw)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +20,10 @@ from ..store.store import Store
 from . import gate, modelsigning, sbom, signing, sigstore
 from .keys import MAX_KEY_FILE, Passphrase, PublicKey, SigningKey
 from .policy import Verdict
+
+# RFC 6838 §4.2, as image-spec v1.1.1 (manifest.md, artifactType) asks for.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(f"{_NAME}/{_NAME}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +151,13 @@ def attach(
 
     Raises:
         ModelNotFound: where the store has no such model.
-        InvalidOption: where the document is too large.
+        InvalidOption: where the document is too large, or `media_type` is none.
     """
+    if not _MEDIA_TYPE.fullmatch(media_type):
+        raise InvalidOption(
+            f"{media_type[:80]!r} is no media type",
+            hint="for instance application/vnd.in-toto+json",
+        )
     if len(content) > attachments.MAX_ATTACHMENT_SIZE:
         raise InvalidOption(
             f"an attachment of {len(content)} bytes is over {attachments.MAX_ATTACHMENT_SIZE}"

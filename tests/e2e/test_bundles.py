@@ -83,6 +83,8 @@ def test_wrong_arguments_say_what_to_type(pannier: Pannier, reviewer: str, tmp_p
     pannier("lock").fails(2, "no model is named")
     pannier("sbom", "reviewer", "--format", "xml").fails(2, "no format")
     pannier("sign", "reviewer", "--key", tmp_path / "absent.key").fails(3, "no key file")
+    pannier("attach", "reviewer", PROGRAM, "--type", "nonsense").fails(2, "is no media type")
+    pannier("sync", "-f", tmp_path).fails(2, "Is a directory")
     assert list(tmp_path.glob("b*")) == []
 
 
@@ -107,6 +109,16 @@ def test_a_signed_model_is_verified_and_a_changed_key_is_not(
     assert pannier.names() == ["reviewer:latest"]
     kinds = json.loads(pannier("referrers", "reviewer", "--json").out)
     assert len(kinds) == 2
+
+
+def test_what_is_attached_is_told_by_its_digest(
+    pannier: Pannier, reviewer: str, tmp_path: Path
+) -> None:
+    (tmp_path / "made.json").write_text("{}")
+    made = pannier("attach", "reviewer", tmp_path / "made.json", "-t", "application/json").out
+    bill = json.loads(pannier("sbom", "reviewer", "--attach", "--json").out)["digest"]
+    held = json.loads(pannier("referrers", "reviewer", "--json").out)
+    assert {item["digest"] for item in held} == {made.strip(), bill}
 
 
 def test_a_refused_model_neither_shows_as_trusted_nor_runs(pannier: Pannier, reviewer: str) -> None:

@@ -110,8 +110,9 @@ def test_a_lock_file_is_written_whole_and_its_absence_is_said(tmp_path: Path) ->
     locking.write_lock(path, Lock.of([PIN]))
     assert locking.read_lock(path) == Lock.of([PIN])
     path.write_bytes(b"\xff")
-    with pytest.raises(InvalidLock):
-        locking.read_lock(path)
+    for bad in (path, tmp_path, Path("/dev/zero")):
+        with pytest.raises(InvalidLock):
+            locking.read_lock(bad)
 
 
 def test_sync_takes_pinned_models_from_a_bundle(tmp_path: Path) -> None:
