@@ -42,19 +42,22 @@ def _hint(reference: Reference, entries: tuple[Entry, ...]) -> str:
 
 
 def _nearest(reference: Reference, models: list[Reference]) -> Reference | None:
-    """The model whose path is most like a name's, and of those the one with the nearest tag."""
+    """The model whose last part is most like a name's; of several the nearest path, then tag."""
     from difflib import get_close_matches
 
-    # Tags are compared last: with them, any two names that end in ":latest" would look alike.
-    paths = [_path(item) for item in models]
-    last = _path(reference).rpartition("/")[2]
-    close = get_close_matches(_path(reference), paths, n=1)
-    close += [path for path in paths if path.rpartition("/")[2] == last]
-    if not close:
+    # Whole names would look alike for their host and namespace, or for ":latest".
+    close = get_close_matches(_last(reference), [_last(item) for item in models], n=1)
+    same = [item for item in models if _last(item) in close]
+    if not same:
         return None
-    by_tag = {item.tag or "": item for item in models if _path(item) == close[0]}
+    (path,) = get_close_matches(_path(reference), [_path(item) for item in same], n=1, cutoff=0)
+    by_tag = {item.tag or "": item for item in same if _path(item) == path}
     return by_tag[get_close_matches(reference.tag or "", by_tag, n=1, cutoff=0)[0]]
 
 
 def _path(reference: Reference) -> str:
     return reference.with_tag(None).familiar.lower()
+
+
+def _last(reference: Reference) -> str:
+    return reference.repository.rpartition("/")[2].lower()

@@ -123,6 +123,7 @@ def test_a_near_miss_is_hinted(store: Store) -> None:
     ("typed", "meant"),
     [
         ("zzz", None),
+        ("registry.corp/team/m:1.0", None),
         ("smoll:latest", "smol:latest"),
         ("SMOL:q4", "smol:q4_0"),
         ("reviewer", "registry.corp/team/reviewer:1.0"),
@@ -138,7 +139,11 @@ def test_hints_go_by_the_path_of_a_name_before_its_tag(
     with pytest.raises(ModelNotFound) as caught:
         store.find(Reference.parse(typed))
     hint = caught.value.hint or ""
-    assert f"did you mean {meant!r}" in hint if meant else "pannier pull zzz:latest" in hint
+    assert (
+        f"did you mean {meant!r}" in hint
+        if meant
+        else f"pannier pull {Reference.parse(typed).familiar}`" in hint
+    )
 
 
 def test_retagging_moves_the_name(store: Store) -> None:
