@@ -92,13 +92,21 @@ def model_entries(store: Store) -> tuple[Entry, ...]:
     """The entries that are models: neither what hangs on one, nor a nameless member of an index.
 
     The same order as `store.entries()`. A registry client pushes the members of an index by digest,
-    before the index gets its tag.
+    before the index gets its tag; both are in one repository.
     """
     entries = tuple(entry for entry in store.entries() if not is_attachment(store, entry))
     if all(entry.reference.tag for entry in entries):
         return entries
-    members = {digest for entry in entries for digest in index_members(store, entry.descriptor)}
-    return tuple(e for e in entries if e.reference.tag or e.descriptor.digest not in members)
+    members = {
+        (_repository(entry), digest)
+        for entry in entries
+        for digest in index_members(store, entry.descriptor)
+    }
+    return tuple(
+        entry
+        for entry in entries
+        if entry.reference.tag or (_repository(entry), entry.descriptor.digest) not in members
+    )
 
 
 def index_members(store: Store, root: Descriptor) -> frozenset[Digest]:
@@ -225,7 +233,7 @@ def finish(target: Target, model: Reference, attachment: Attachment) -> None:
 def remove_name(store: Store, model: Reference) -> None:
     """Take a model's name away, and what hangs on it where no other name needs it.
 
-    With the name of an index go the digests that its members are called by.
+    With the name of an index go the digests that its members are called by in its repository.
 
     Raises:
         ModelNotFound: where the store has no such name.
@@ -237,11 +245,16 @@ def remove_name(store: Store, model: Reference) -> None:
     for entry in store.entries():
         if entry.descriptor.digest in found:
             store.untag(entry.reference)
-    kept = {d for entry in store.entries() for d in index_members(store, entry.descriptor)}
+    near = [e for e in store.entries() if _repository(e) == (model.host, model.repository.lower())]
+    kept = {digest for entry in near for digest in index_members(store, entry.descriptor)}
     gone = index_members(store, root) - kept
-    for entry in store.entries():
+    for entry in near:
         if entry.reference.tag is None and entry.descriptor.digest in gone:
             remove_name(store, entry.reference)
+
+
+def _repository(entry: Entry) -> tuple[str, str]:
+    return entry.reference.host, entry.reference.repository.lower()
 
 
 def fallback_tag(digest: Digest) -> str:

@@ -52,6 +52,17 @@ def test_a_model_that_has_only_a_digest_is_listed(store: Store) -> None:
     assert listed(store) == {alone, OTHER}
 
 
+def test_a_model_of_another_repository_stays_by_its_digest(store: Store) -> None:
+    member = make_artifact(b"x")
+    push_index(store, NAME, member)
+    alone = OTHER.with_tag(None).with_digest(member.descriptor.digest)
+    member.push_to(store, str(alone))
+    assert listed(store) == {NAME, alone}
+    operations.remove(store, [NAME])
+    assert listed(store) == {alone}
+    assert store.exists(member.descriptor)
+
+
 def test_a_member_with_a_tag_of_its_own_is_listed(store: Store) -> None:
     tagged = make_artifact(b"small")
     push_index(store, NAME, tagged, make_artifact(b"large"))
