@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ..upkeep.verify import Fault, Verified
 
 _MINUTES = 60.0
+# Of damaged tensors in a line for people; --json has all.
+_MAX_NAMED = 8
 
 
 def register(app: typer.Typer) -> None:
@@ -240,8 +242,11 @@ def _fault_record(fault: Fault) -> dict[str, Any]:
 
 
 def _fault_line(fault: Fault) -> str:
-    what = {"missing": "is missing", "size": "has a wrong size"}.get(fault.reason, "is damaged")
-    where = f" in {', '.join(fault.where)}" if fault.where else ""
+    what = {"missing": "is missing", "size": "has a wrong size, damaged"}.get(
+        fault.reason, "is damaged"
+    )
+    more = f" and {len(fault.where) - _MAX_NAMED} more" if len(fault.where) > _MAX_NAMED else ""
+    where = f" in {', '.join(fault.where[:_MAX_NAMED])}{more}" if fault.where else ""
     models = ", ".join(reference.familiar for reference in fault.models)
     return f"{fault.descriptor.digest} {what}{where} ({models})"
 
