@@ -69,7 +69,11 @@ def from_client(call: Call, fields: Mapping[str, Any] = MappingProxyType({})) ->
 
 def marked(response: Response, *answers: Answer) -> Response:
     """Name the tokens that a context had no room for, if that is known when the headers go."""
-    tokens = max(answer.truncated_tokens for answer in answers)
+    return with_truncation(response, max(answer.truncated_tokens for answer in answers))
+
+
+def with_truncation(response: Response, tokens: int) -> Response:
+    """An answer with the number of tokens that were left out, if any were."""
     if tokens:
         response.headers[TRUNCATED_HEADER] = str(tokens)
     return response

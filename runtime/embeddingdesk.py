@@ -41,7 +41,7 @@ class EmbeddingDesk:
         self._threads = threads
         self._send = send
         self._embedder: Embedder | None = None
-        self._tokens: dict[int, int] = {}
+        self._tokens: dict[int, tuple[int, int]] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -83,7 +83,8 @@ class EmbeddingDesk:
         ends = self._model.end_tokens | {self._model.eos}
         texts = [fit(text, limit, end_tokens=ends) for text in prepared.texts]
         job = EmbeddingJob(prepared.key, [text or [max(0, self._model.bos)] for text in texts])
-        self._tokens[job.key] = sum(map(len, texts))
+        kept = sum(map(len, texts))
+        self._tokens[job.key] = kept, sum(map(len, prepared.texts)) - kept
         if job.texts:
             embedder.add(job)
         else:
@@ -106,7 +107,8 @@ class EmbeddingDesk:
 
     def _finish(self, job: EmbeddingJob, width: int) -> None:
         vectors = base64.b64encode(b"".join(job.vectors)).decode()
-        value = {"vectors": vectors, "width": width, "tokens": self._tokens.pop(job.key)}
+        kept, truncated = self._tokens.pop(job.key)
+        value = {"vectors": vectors, "width": width, "tokens": kept, "truncated": truncated}
         self._send({"op": "result", "key": job.key, "value": value})
 
     def _fail(self, key: int, error: str) -> None:

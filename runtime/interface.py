@@ -61,13 +61,14 @@ class Embeddings:
     """One row per text: a vector of length 1, or a single score of relevance.
 
     Attributes:
-        tokens: of all texts, after truncation.
+        tokens: of all texts, after truncation; `truncated` are those that went.
         model: what answered; its `load_ns` is what this request waited for loading.
     """
 
     rows: list[list[float]]
     tokens: int
     model: LoadedModel
+    truncated: int = 0
 
 
 class GenerationStream(Protocol):

@@ -34,7 +34,7 @@ def embeddings_of(value: Message, model: LoadedModel) -> Embeddings:
     """Rows out of a runner's answer, which has them as 32-bit floats one after the other."""
     values, width = array("f", base64.b64decode(value["vectors"])), value["width"]
     rows = [values[at : at + width].tolist() for at in range(0, len(values), width)]
-    return Embeddings(rows, value["tokens"], model)
+    return Embeddings(rows, value["tokens"], model, value["truncated"])
 
 
 class Once:

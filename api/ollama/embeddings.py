@@ -13,7 +13,7 @@ from pannier.runtime.interface import Embeddings
 
 from ..errors import RequestError
 from ..service import Call, Service
-from ..streaming import client_gone, from_client
+from ..streaming import client_gone, from_client, with_truncation
 from ..vectors import shortened
 from ..wire import read_body
 from . import convert
@@ -50,8 +50,10 @@ def _embed(service: Service, body: EmbedRequest) -> Response:
         "total_duration": time.monotonic_ns() - began_ns,
         "load_duration": found.model.load_ns,
         "prompt_eval_count": found.tokens,
+        "truncated": {"tokens": found.truncated} if found.truncated else 0,
     }
-    return jsonify({key: value for key, value in answer.items() if value != 0})
+    answer = {key: value for key, value in answer.items() if value != 0}
+    return with_truncation(jsonify(answer), found.truncated)
 
 
 def _embeddings(service: Service, body: EmbeddingsRequest) -> Response:
@@ -60,8 +62,9 @@ def _embeddings(service: Service, body: EmbeddingsRequest) -> Response:
     )
     call = from_client(call, body.options)
     texts = [body.prompt] if body.prompt else []
-    rows = _vectors(service, call, texts, RequestError(400, "model is required")).rows
-    return jsonify(embedding=rows[0] if rows else [])
+    found = _vectors(service, call, texts, RequestError(400, "model is required"))
+    answer = jsonify(embedding=found.rows[0] if found.rows else [])
+    return with_truncation(answer, found.truncated)
 
 
 def texts_of(value: Any) -> list[str]:

@@ -13,7 +13,7 @@ from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 from ..errors import RequestError
 from ..ollama.convert import keep_alive_s
 from ..service import Call, Service
-from ..streaming import client_gone, from_client
+from ..streaming import client_gone, from_client, with_truncation
 from ..vectors import packed, shortened
 from ..wire import Open, Urgent, Wire, read_body, warned
 
@@ -114,7 +114,8 @@ def _embeddings(service: Service, body: EmbeddingsRequest) -> Response:
         for index, row in enumerate(rows)
     ]
     usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
-    return jsonify(object="list", data=data, model=body.model, usage=usage)
+    answer = jsonify(object="list", data=data, model=body.model, usage=usage)
+    return with_truncation(answer, found.truncated)
 
 
 def _texts(service: Service, body: EmbeddingsRequest) -> list[str]:
@@ -152,4 +153,5 @@ def _rerank(service: Service, body: RerankRequest) -> Response:
         for index in order[: body.top_n]
     ]
     usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
-    return jsonify(object="list", model=body.model, usage=usage, results=results)
+    answer = jsonify(object="list", model=body.model, usage=usage, results=results)
+    return with_truncation(answer, found.truncated)

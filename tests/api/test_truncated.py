@@ -33,6 +33,20 @@ def test_lost_tokens_stand_in_a_header(
     assert reply.headers["X-Pannier-Truncated"] == "40"
 
 
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/api/embed", "input"), ("/api/embeddings", "prompt"), ("/v1/embeddings", "input")],
+)
+def test_lost_tokens_of_embedded_texts_are_told(client: WebClient, path: str, field: str) -> None:
+    reply = client.post(path, json={"model": "tiny", field: "short"})
+    assert "X-Pannier-Truncated" not in reply.headers
+    assert "truncated" not in reply.json
+    reply = client.post(path, json={"model": "tiny", field: "x" * 1040})
+    assert reply.headers["X-Pannier-Truncated"] == "40"
+    if path == "/api/embed":
+        assert reply.json["truncated"] == {"tokens": 40}
+
+
 @pytest.mark.parametrize(("path", "body"), TEXTS)
 def test_a_request_is_its_addresss(
     client: WebClient, runtime: ScriptedRuntime, path: str, body: dict[str, object]

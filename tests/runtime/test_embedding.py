@@ -68,7 +68,9 @@ def test_no_texts_are_no_rows_and_an_empty_text_is_one(
 
 
 def test_a_long_text_is_cut_or_refused(supervisor: Supervisor, encoder: ModelSource) -> None:
-    assert supervisor.embed(encoder, ["cat " * 500]).tokens == 64
+    cut = supervisor.embed(encoder, ["cat " * 500, "cat"])
+    assert cut.tokens == 64 + 3
+    assert cut.truncated == 500 + 2 - 64
     with pytest.raises(ContextOverflow):
         supervisor.embed(encoder, ["cat " * 500], truncate=False)
 

@@ -131,7 +131,9 @@ class ScriptedRuntime:
         model = self.load(source, options=options, keep_alive_s=keep_alive_s)
         if any(len(text) > 1000 for text in texts) and not truncate:
             raise ContextOverflow(5000, 1000)
-        return Embeddings([[0.6, 0.0, 0.8] for _ in texts], sum(map(len, texts)), model)
+        lost = sum(max(0, len(text) - 1000) for text in texts)
+        tokens = sum(map(len, texts)) - lost
+        return Embeddings([[0.6, 0.0, 0.8] for _ in texts], tokens, model, lost)
 
     def rank(
         self,
