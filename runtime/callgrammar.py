@@ -170,8 +170,7 @@ class _Writer:
         wrapper, key = self._dialect.arguments, self._dialect.name
 
         def call(number: int, tool: Tool) -> str:
-            kind = text('"type"'), text('"function"')
-            first = f'({kind[0]} blanks ":" blanks {kind[1]} blanks "," blanks)?'
+            first = _FIRST[key]
             name = f'{text(_quoted(key))} blanks ":" blanks {text(_quoted(tool.name))}'
             rest = f'{text(_quoted(wrapper))} blanks ":" blanks {self._arguments(number)}'
             return f'"{{" blanks {first} {name} blanks "," blanks {rest} blanks "}}"'
@@ -204,7 +203,7 @@ class _Writer:
 
     def _harmony_call(self) -> None:
         self._rules.append(_HARMONY)
-        json_mark = '" "? mark_4? "json"? mark_1'
+        json_mark = '(" "? mark_4? "json")? mark_1'
 
         def call(number: int, tool: Tool) -> str:
             to = text(f"to=functions.{tool.name}")
@@ -262,9 +261,16 @@ _TAGS = {
     "invoke": ('<invoke name="{}">', '<parameter name="{}">', "</parameter>\n", "</invoke>"),
 }
 _CLOSING = {
-    "xml": ("</function>", "\n</parameter>\n"),
-    "invoke": ("</invoke>", "</parameter>\n"),
-    "pairs": ("</tool_call>", "</arg_value>"),
+    "xml": ("\n</parameter>\n", "</function>"),
+    "invoke": ("</parameter>\n", "</invoke>", "</minimax:tool_call>"),
+    "pairs": ("</arg_value>", "</tool_call>"),
+}
+
+
+# What may stand before the name in a JSON call, by the key of the name.
+_FIRST = {
+    "name": r"""("\"type\"" blanks ":" blanks "\"function\"" blanks "," blanks)?""",
+    "tool_name": r"""("\"tool_call_id\"" blanks ":" blanks /"[0-9]{1,3}"/ blanks "," blanks)?""",
 }
 
 

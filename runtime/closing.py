@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .jsontext import JsonText
@@ -21,11 +23,33 @@ Tokenize = Callable[[str, bool], list[int]]
 # Bytes of a way out at most; longer ones take too long to walk on each token near the end.
 MAX_BYTES = 16_384
 _WALKS = 4
+# Bytes of a way that is looked for by chance.
+_MAX_STRAY = 512
 _CLOSE = b"}],"
-_CHEAP = b"@:/.0123456789-tfnTZ" + bytes(range(ord("a"), ord("z") + 1))
+_CHEAP = b"@:/. 0123456789-tfnTZ" + bytes(range(ord("a"), ord("z") + 1))
 _ORDER = tuple(dict.fromkeys((*_CLOSE, *_CHEAP, *range(32, 127), *b'\n\t{["\\', *range(256))))
 _IN_STRING = tuple(dict.fromkeys((ord('"'), *_CHEAP, *_ORDER)))
 _COSTLY = frozenset(b"{[\\")
+
+
+WayOut = tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What closes parts of a grammar that is no JSON: control tokens, and texts."""
+
+    marks: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+class _Way:
+    """One walk: the first takes what closes and then what it took least, others go by chance."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.chance = random.Random(number)
+        self.used = [0] * 256
 
 
 class Closer:
@@ -42,43 +66,52 @@ class Closer:
             if len(piece) == 1 and token not in control_tokens:
                 self._tokens.setdefault(piece[0], token)
 
-    def way_out(
-        self, matcher: LLMatcher, text: JsonText, *, texts: Sequence[str] = (), limit: int
-    ) -> tuple[int, ...] | None:
+    def way_out(self, matcher: LLMatcher, text: JsonText, ends: Ends, *, limit: int) -> WayOut:
         """Tokens that end the grammar from here, without the end token; None where none is found.
 
         Args:
             matcher: where it stands; it is left there.
             text: the lexical place of the same text.
-            texts: what closes parts of a grammar that is no JSON.
+            ends: what is to be tried first.
             limit: bytes at most.
         """
         for walk in range(_WALKS):
-            data = self._walk(matcher.deep_copy(), text.copy(), texts, min(limit, MAX_BYTES), walk)
-            if data is not None:
-                return self._as_tokens(matcher, data)
+            most = min(limit, MAX_BYTES if walk == 0 else _MAX_STRAY)
+            steps = self._walk(matcher.deep_copy(), text.copy(), ends, most, walk)
+            if steps is not None:
+                return self._as_tokens(matcher, steps)
         return None
 
     def _walk(
-        self, matcher: LLMatcher, text: JsonText, texts: Sequence[str], limit: int, walk: int
-    ) -> bytes | None:
-        data = bytearray()
-        chance = random.Random(walk)
-        before: frozenset[int] = frozenset()
+        self, matcher: LLMatcher, text: JsonText, ends: Ends, limit: int, walk: int
+    ) -> list[bytes | int] | None:
+        steps: list[bytes | int] = []
+        size = 0
+        way = _Way(walk)
         while not matcher.is_accepting():
-            if len(data) > limit or matcher.is_error():
+            if size > limit or matcher.is_error():
                 return None
+            mark = next((each for each in ends.marks if matcher.validate_tokens([each])), None)
+            if mark is not None:
+                matcher.consume_token(mark)
+                text.restart()
+                steps.append(mark)
+                size += 1
+                continue
+            # Within quotes a closing text is most likely a part of the string.
+            texts = () if text.in_string and walk == 0 else ends.texts
             step = matcher.compute_ff_bytes() or self._closing_text(matcher, texts)
             if not step:
-                step, before = self._next_byte(matcher, text, walk, chance, before)
+                step = self._next_byte(matcher, text, way)
             tokens = [self._tokens[byte] for byte in step if byte in self._tokens]
             if not step or len(tokens) < len(step):
                 return None
             if matcher.try_consume_tokens(tokens) < len(tokens):
                 return None
             text.feed(step)
-            data += step
-        return bytes(data)
+            steps.append(step)
+            size += len(step)
+        return steps
 
     def _closing_text(self, matcher: LLMatcher, texts: Sequence[str]) -> bytes:
         for closing in texts:
@@ -88,41 +121,43 @@ class Closer:
                 return data
         return b""
 
-    def _next_byte(
-        self,
-        matcher: LLMatcher,
-        text: JsonText,
-        walk: int,
-        chance: random.Random,
-        before: frozenset[int],
-    ) -> tuple[bytes, frozenset[int]]:
-        """The byte that likely leads out soonest, and which were to choose from."""
+    def _next_byte(self, matcher: LLMatcher, text: JsonText, way: _Way) -> bytes:
+        """The byte that likely leads out soonest; empty where none may come."""
         order = _IN_STRING if text.in_string else _ORDER
-        if walk == 0:
-            for byte in order[:3]:
-                if self._may_come(matcher, byte):
-                    return bytes([byte]), before
+        for byte in order[:3]:
+            if way.number == 0 and self._may_come(matcher, byte):
+                return bytes([byte])
         allowed = [byte for byte in order if self._may_come(matcher, byte)]
         if not allowed:
-            return b"", before
-        if walk == 0:
-            # What could not come a step ago is progress.
-            new = [byte for byte in allowed if byte not in before] or allowed
-            return bytes([new[0]]), frozenset(allowed)
-        cheap = [byte for byte in allowed if byte not in _COSTLY] or allowed
-        return bytes([chance.choice(cheap)]), before
+            return b""
+        if way.number:
+            allowed = [byte for byte in allowed if byte not in _COSTLY] or allowed
+            return bytes([way.chance.choice(allowed)])
+        # What was taken before leads back where it led before.
+        byte = min(allowed, key=lambda each: way.used[each])
+        way.used[byte] += 1
+        return bytes([byte])
 
     def _may_come(self, matcher: LLMatcher, byte: int) -> bool:
         token = self._tokens.get(byte)
         return token is not None and matcher.validate_tokens([token]) == 1
 
-    def _as_tokens(self, matcher: LLMatcher, data: bytes) -> tuple[int, ...]:
-        """The bytes as the model would write them, where the grammar takes that."""
-        text = data.decode("utf-8", "replace")
-        tokens = self._tokenize(text, False) if text else []
-        if matcher.validate_tokens(tokens) == len(tokens) and self._spells(tokens, data):
-            return tuple(tokens)
-        return tuple(self._tokens[byte] for byte in data)
+    def _as_tokens(self, matcher: LLMatcher, steps: Sequence[bytes | int]) -> tuple[int, ...]:
+        """The steps as the model would write them, where the grammar takes that."""
+        usual: list[int] = []
+        single: list[int] = []
+        for is_mark, group in groupby(steps, lambda step: isinstance(step, int)):
+            if is_mark:
+                marks = [step for step in group if isinstance(step, int)]
+                usual += marks
+                single += marks
+                continue
+            data = b"".join(step for step in group if isinstance(step, bytes))
+            single += (self._tokens[byte] for byte in data)
+            tokens = self._tokenize(data.decode("utf-8", "replace"), False)
+            usual += tokens if self._spells(tokens, data) else single[-len(data) :]
+        is_taken = matcher.validate_tokens(usual) == len(usual)
+        return tuple(usual if is_taken else single)
 
     def _spells(self, tokens: Sequence[int], data: bytes) -> bool:
         return b"".join(self._pieces[token] for token in tokens) == data

@@ -48,7 +48,10 @@ def _from_schema(schema: Mapping[str, Any]) -> str:
 
 def _reason_against(schema: Mapping[str, Any]) -> str:
     """Why a prepared schema cannot be compiled; empty where it can."""
-    return reason_against(Constraint(_from_schema(schema)))
+    try:
+        return reason_against(Constraint(_from_schema(schema)))
+    except ValueError as error:  # an integer beyond 64 bits
+        return _first_line(error)
 
 
 def regex(pattern: str) -> Constraint:

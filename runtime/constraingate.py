@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from .closing import Closer
+from .closing import Closer, Ends
 from .constraint import Constraint
 from .hold import Hold, Vocabulary, allow_only, first_line
 from .lark import with_marks
@@ -73,9 +73,9 @@ class Constrainer:
         matcher.compute_bitmask()
         if matcher.is_error():
             raise ValueError(first_line(matcher.get_error()))
-        return Hold(
-            matcher, self.vocabulary, is_json=constraint.is_json, closing=constraint.closing
-        )
+        tokens = [token for mark, token in sorted(marks, key=_is_no_end) if token is not None]
+        ends = Ends(tuple(tokens), constraint.closing)
+        return Hold(matcher, self.vocabulary, is_json=constraint.is_json, ends=ends)
 
     def _control_token(self, mark: str) -> int | None:
         """The one control token that a mark is, None where it is text."""
@@ -91,6 +91,11 @@ class Constrainer:
             source = _Source(self, eos[0], sorted(self.control_tokens))
             self._tokenizer = LLTokenizer(TokenizerWrapper(source), eos_token=eos)
         return self._tokenizer
+
+
+def _is_no_end(mark: tuple[str, int | None]) -> bool:
+    """Sorts marks that end something first."""
+    return not (mark[0].startswith("</") or "end" in mark[0].lower())
 
 
 class _Source:

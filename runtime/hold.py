@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .closing import Closer
+from .closing import Closer, Ends, WayOut
 from .jsontext import JsonText, Loops
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 _LOOK_EACH = 64
 # Tokens beyond twice the longest way out seen, from where on each token is looked at.
 _SLACK = 64
+# Tokens for which no way out is looked for after none was found: looking in vain takes long.
+_BLIND = 32
 # After so many loops the answer is brought to its end.
 _MAX_LOOPS = 4
 # Draws that are remembered to tell whether the mask is better made before drawing.
@@ -51,13 +53,13 @@ class Hold:
         vocabulary: Vocabulary,
         *,
         is_json: bool,
-        closing: Sequence[str] = (),
+        ends: Ends,
     ) -> None:
-        """`is_json`: quotes and digits mean what they mean there; `closing`: see `Closer`."""
+        """`is_json`: quotes and digits mean what they mean there; `ends`: see `Closer`."""
         self._matcher = matcher
         self._vocabulary = vocabulary
         self._is_json = is_json
-        self._closing = closing
+        self._ends = ends
         self._way_out: deque[int] = deque()
         self._longest = 0
         self._start()
@@ -69,6 +71,7 @@ class Hold:
         self._known: tuple[int, ...] | None = None
         self._next: tuple[int, ...] | None = None
         self._steps = 0
+        self._blind_until = 0
         self._refused: deque[bool] = deque(maxlen=_RECENT)
 
     @property
@@ -100,11 +103,13 @@ class Hold:
         """What ends the answer from here; `left` is how many tokens may still be drawn."""
         return self._find_way_out(self._matcher, self._text, left)
 
-    def _find_way_out(
-        self, matcher: LLMatcher, text: JsonText, left: int
-    ) -> tuple[int, ...] | None:
-        closer, limit = self._vocabulary.closer, 8 * left + 64
-        return closer.way_out(matcher, text, texts=self._closing, limit=limit)
+    def _find_way_out(self, matcher: LLMatcher, text: JsonText, left: int) -> WayOut:
+        if self._steps < self._blind_until:
+            return None
+        found = self._vocabulary.closer.way_out(matcher, text, self._ends, limit=8 * left + 64)
+        if found is None:
+            self._blind_until = self._steps + _BLIND
+        return found
 
     def allows(self, token: int, left: int) -> bool:
         """Whether a token that was drawn may come, where `left` may be drawn with it."""
@@ -132,6 +137,9 @@ class Hold:
 
         bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
         allowed = numpy.unpackbits(bits, count=len(logits), bitorder="little").view(bool)
+        if not self.is_whole:
+            # The library lets the end pass where control tokens may come.
+            allowed[list(self._vocabulary.end_tokens)] = False
         if not allowed.any() or self._matcher.is_error():
             if not self._matcher.is_stopped():
                 _LOG.warning("a grammar ended early: %s", first_line(self._matcher.get_error()))
@@ -159,7 +167,10 @@ class Hold:
         if token in self._vocabulary.end_tokens:
             return
         self._matcher.consume_token(token)
-        self._text.feed(self._vocabulary.pieces[token])
+        if token in self._ends.marks:
+            self._text.restart()
+        else:
+            self._text.feed(self._vocabulary.pieces[token])
         if self._way_out or self.is_over:
             return
         self._banned = self._loops.note(token)

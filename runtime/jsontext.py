@@ -30,6 +30,10 @@ class JsonText:
     __slots__ = ("_digits", "_escaped", "_part", "in_string")
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Go to the beginning of a text."""
         self.in_string = False
         self._escaped = False
         self._part = _Part.INTEGER

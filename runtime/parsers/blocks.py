@@ -7,13 +7,14 @@ no difference, and keeps its place, so that long arguments are read once.
 
 from __future__ import annotations
 
-import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..messages import ToolCall
-from .calls import JsonScanner, Toolbox, calls_of, make_call, parse_json
+from .calls import JsonScanner, Toolbox, calls_of, parse_json
+from .loose import read_loose, read_python_call
 from .output import overlap
 
 
@@ -126,9 +127,16 @@ class EnclosedBlock:
     """A block with a closing mark, in one of the forms that are known for its opening mark."""
 
     def __init__(
-        self, mark: str, closing: str, tools: Toolbox, *, marks_count: bool = False
+        self,
+        mark: str,
+        closing: str,
+        tools: Toolbox,
+        *,
+        marks_count: bool = False,
+        read: Callable[[str, Toolbox], list[ToolCall] | None] = read_loose,
     ) -> None:
         """`mark` is what the text begins with; `marks_count` where both marks are of the form."""
+        self._read = read
         self._mark = mark
         self._closing = closing
         self._tools = tools
@@ -143,13 +151,13 @@ class EnclosedBlock:
             return None
         end = place + len(self._closing)
         body = text[:end] if self._marks_count else text[len(self._mark) : place]
-        return End(end, read_loose(body, self._tools))
+        return End(end, self._read(body, self._tools))
 
     def finish(self, text: str) -> End | None:
         """A call whose closing mark was the end of generation, or was cut off whole."""
         begin = 0 if self._marks_count else len(self._mark)
         body = text[begin : len(text) - overlap(text, (self._closing,))]
-        calls = read_loose(body, self._tools)
+        calls = self._read(body, self._tools)
         return None if calls is None else End(len(text), calls)
 
 
@@ -183,8 +191,6 @@ class TaggedBlock:
 class PythonBlock:
     """Llama 3's python tag: JSON, or `name.call(key="value")` up to the end of the answer."""
 
-    _CALL = re.compile(r"\s*([\w.-]+?)(?:\.call)?\((.*)\)\s*", re.DOTALL)
-
     def __init__(self, mark: str, tools: Toolbox) -> None:
         """`mark` is what the text begins with."""
         self._mark = mark
@@ -204,80 +210,8 @@ class PythonBlock:
 
     def finish(self, text: str) -> End | None:
         """See `Block.finish`."""
-        match = self._CALL.fullmatch(text, len(self._mark))
-        if match is None or match[1] not in self._tools:
-            return None
-        try:
-            call = ast.parse(f"f({match[2]})", mode="eval").body
-            assert isinstance(call, ast.Call)
-            if call.args:
-                return None
-            arguments = {k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg}
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
-        return End(len(text), [ToolCall(match[1], arguments)])
-
-
-# Loose forms. GLM: the name, then pairs of tags. Qwen3-coder: the name and each key in a tag.
-# DeepSeek: an optional kind, the name, and JSON, bare or in a fence.
-_GLM_PAIR = re.compile(r"\s*<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
-_FUNCTION = re.compile(r"\s*<function=([^>\n]+)>(.*?)(?:</function>\s*|\Z)", re.DOTALL)
-_PARAMETER = re.compile(
-    r"\s*<parameter=([^>\n]+)>\n?(.*?)\n?(?:</parameter>|(?=<parameter=)|\Z)", re.DOTALL
-)
-_SEPARATOR = "<｜tool▁sep｜>"
-_FENCED = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
-
-
-def read_loose(body: str, tools: Toolbox) -> list[ToolCall] | None:
-    """The calls in a block's body; None where it is in none of the known forms."""
-    if body.lstrip().startswith("<function="):
-        return _read_functions(body, tools)
-    if _SEPARATOR in body:
-        return _read_separated(body, tools)
-    return _read_glm(body, tools) or calls_of(parse_json(body), tools)
-
-
-def _read_functions(body: str, tools: Toolbox) -> list[ToolCall] | None:
-    calls: list[ToolCall] = []
-    place = 0
-    while match := _FUNCTION.match(body, place):
-        name, place = match[1].strip(), match.end()
-        arguments, rest = {}, 0
-        while pair := _PARAMETER.match(match[2], rest):
-            key, rest = pair[1].strip(), pair.end()
-            arguments[key] = tools.value(name, key, pair[2])
-        if name not in tools or match[2][rest:].strip():
-            return None
-        calls.append(ToolCall(name, arguments))
-    return calls if calls and not body[place:].strip() else None
-
-
-def _read_glm(body: str, tools: Toolbox) -> list[ToolCall] | None:
-    name, mark, _ = body.partition("<arg_key>")
-    place = len(name) if mark else len(body)
-    name = name.strip()
-    arguments = {}
-    while pair := _GLM_PAIR.match(body, place):
-        key, place = pair[1].strip(), pair.end()
-        arguments[key] = tools.value(name, key, pair[2])
-    if not name or name not in tools or not _NAME.fullmatch(name) or body[place:].strip():
-        return None
-    return [ToolCall(name, arguments)]
-
-
-_NAME = re.compile(r"[^\s<>{}\[\]\"']+")
-
-
-def _read_separated(body: str, tools: Toolbox) -> list[ToolCall] | None:
-    first, _, second = body.partition(_SEPARATOR)
-    name, text = first.strip(), second
-    if name == "function" and not second.lstrip().startswith(("{", "```")):
-        name, _, text = second.strip().partition("\n")
-    fenced = _FENCED.fullmatch(text)
-    arguments = parse_json(fenced[1] if fenced else text)
-    call = make_call(name.strip(), arguments) if isinstance(arguments, dict) else None
-    return [call] if call and call.name in tools else None
+        call = read_python_call(text[len(self._mark) :], self._tools)
+        return None if call is None else End(len(text), [call])
 
 
 _BLANKS = re.compile(r"\s*")

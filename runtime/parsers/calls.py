@@ -10,6 +10,7 @@ from typing import Any
 from ..messages import ToolCall
 
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
+_NAME_KEYS = ("name", "tool_name", "function", "type", "tool_call_id")
 _MARKS = re.compile(r'[{}\[\]"\\]')
 
 
@@ -60,13 +61,13 @@ def _call_of(value: Any, tools: Toolbox) -> ToolCall | None:
     inner = value.get("function")
     if isinstance(inner, dict):
         return _call_of(inner, tools)
-    name = value.get("name") or inner
+    name = value.get("name") or inner or value.get("tool_name")
     if not isinstance(name, str) or name not in tools:
         return None
     for key in _ARGUMENT_KEYS:
         if key in value:
             return make_call(name, value[key])
-    rest = {key: item for key, item in value.items() if key not in ("name", "function", "type")}
+    rest = {key: item for key, item in value.items() if key not in _NAME_KEYS}
     return ToolCall(name, rest)
 
 

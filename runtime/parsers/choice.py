@@ -13,8 +13,20 @@ from typing import Any
 
 from .blocks import Block, EnclosedBlock, JsonBlock, NamedJsonBlock, PythonBlock, TaggedBlock
 from .calls import Toolbox
-from .dialects import BARE, NO_DIALECT, Dialect, tagged
+from .dialects import (
+    BARE,
+    DEEPSEEK_FENCED,
+    DIALECTS,
+    GLM,
+    LLAMA3_JSON,
+    MISTRAL_NAMED,
+    NO_DIALECT,
+    QWEN_XML,
+    Dialect,
+    tagged,
+)
 from .harmony import HarmonyParser
+from .loose import read_python
 from .output import Chain, OutputParser, PlainParser
 from .thinking import ThinkingParser
 from .tools import CallForm, ToolParser
@@ -26,6 +38,10 @@ def _enclosed(closing: str, mark: str, tools: Toolbox) -> Block:
 
 def _tagged(closing: str, mark: str, tools: Toolbox) -> Block:
     return TaggedBlock(mark, closing, tools)
+
+
+def _python(closing: str, mark: str, tools: Toolbox) -> Block:
+    return EnclosedBlock(mark, closing, tools, read=read_python)
 
 
 def _function(mark: str, tools: Toolbox) -> Block:
@@ -44,12 +60,31 @@ DEEPSEEK = CallForm(
     before=("<｜tool▁calls▁begin｜>",),
     between=("<｜tool▁calls▁end｜>",),
 )
-_FORMS = (HERMES, FUNCTION, MISTRAL, LLAMA3, DEEPSEEK)
+KIMI = CallForm(
+    "<|tool_call_begin|>",
+    partial(_enclosed, "<|tool_call_end|>"),
+    before=("<|tool_calls_section_begin|>",),
+    between=("<|tool_calls_section_end|>",),
+)
+MINIMAX = CallForm("<minimax:tool_call>", partial(_enclosed, "</minimax:tool_call>"))
+DSML = CallForm("<｜DSML｜function_calls>", partial(_enclosed, "</｜DSML｜function_calls>"))
+COMMAND = CallForm("<|START_ACTION|>", partial(_enclosed, "<|END_ACTION|>"))
+LFM2 = CallForm("<|tool_call_start|>", partial(_python, "<|tool_call_end|>"))
+OLMO3 = CallForm("<function_calls>", partial(_python, "</function_calls>"))
+NEMOTRON = CallForm("<TOOLCALL>", partial(_enclosed, "</TOOLCALL>"))
+GRANITE = CallForm("<|tool_call|>", JsonBlock, between=("<|/tool_call|>",), repeats=True)
+PHI4 = CallForm("functools", JsonBlock)
+_FORMS = (
+    *(HERMES, FUNCTION, MISTRAL, LLAMA3, DEEPSEEK, KIMI, MINIMAX, DSML, COMMAND),
+    *(LFM2, OLMO3, NEMOTRON, GRANITE, PHI4),
+)
 
 _THINKING = (
     ("<think>", "</think>"),
     ("[THINK]", "[/THINK]"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
 )
 HARMONY_REASONING = ("<|channel|>analysis<|message|>", "<|end|>")
 _HARMONY = ("<|start|>", "<|channel|>", "<|message|>")
@@ -71,6 +106,14 @@ _PARSER_FORMS: Mapping[str, tuple[CallForm, ...]] = {
     "qwen3-coder": (HERMES, FUNCTION),
     "ministral": (MISTRAL,),
     "deepseek3": (DEEPSEEK,),
+    "cohere": (COMMAND,),
+    "lfm2": (LFM2,),
+    "lfm2-thinking": (LFM2,),
+    "olmo3": (OLMO3,),
+    "olmo3-think": (OLMO3,),
+    "glm-4.7": (HERMES,),
+    "nemotron-3-nano": (HERMES, FUNCTION),
+    "nemotron-3.5-nano": (HERMES, FUNCTION),
 }
 
 
@@ -133,7 +176,7 @@ class OutputFormat:
         toolbox = Toolbox(tools)
         if self.is_harmony:
             return HarmonyParser(toolbox)
-        bare = expects_call or not self.forms
+        bare = expects_call or not self.forms or self.dialect.may_be_bare
         inner = ToolParser(self.forms, toolbox, bare=bare) if tools else PlainParser()
         if self.thinking is None or not thinks:
             return inner
@@ -165,7 +208,7 @@ def output_format(
     if tags is None and parser in _THINKERS:
         tags = _THINKING[0]
     forms = _PARSER_FORMS.get(parser) or _forms_of(template, tool_tag)
-    return OutputFormat(tags, forms, dialect=_dialect_of(forms, template))
+    return OutputFormat(tags, forms, dialect=_dialect_of(forms, template, parser))
 
 
 def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:
@@ -181,23 +224,25 @@ def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:
     return (CallForm(mark, JsonBlock, repeats=True),) if mark else ()
 
 
-def _dialect_of(forms: tuple[CallForm, ...], template: str) -> Dialect:
+def _dialect_of(forms: tuple[CallForm, ...], template: str, parser: str) -> Dialect:
     """The dialect of the first form; templates tell variants apart by marks that they mention."""
     if not forms:
         return replace(BARE, arguments=_arguments_key(template))
     first = forms[0]
-    if first is HERMES:
-        if "<arg_key>" in template:
-            return _GLM
-        return _XML if FUNCTION in forms else tagged("<tool_call>", "</tool_call>")
-    if first is MISTRAL:
-        return _MISTRAL_NAMED if "[ARGS]" in template else _MISTRAL_LIST
-    if first is DEEPSEEK:
-        return _DEEPSEEK_FENCED if "```json" in template else _DEEPSEEK
+    if first is HERMES and ("<arg_key>" in template or parser == "glm-4.7"):
+        return GLM
+    if first is HERMES and FUNCTION in forms:
+        return QWEN_XML
+    if first is MISTRAL and ("[ARGS]" in template or parser == "ministral"):
+        return MISTRAL_NAMED
+    if first is DEEPSEEK and "```json" in template:
+        return DEEPSEEK_FENCED
     if first is LLAMA3:
-        return replace(_LLAMA3, arguments=_arguments_key(template, "parameters"))
+        return replace(LLAMA3_JSON, arguments=_arguments_key(template, "parameters"))
+    if first.opening in DIALECTS:
+        return DIALECTS[first.opening]
     closing = f"</{first.opening[1:]}" if first.opening.startswith("<") else ""
-    return _DIALECTS.get(first.opening) or tagged(first.opening, closing)
+    return tagged(first.opening, closing)
 
 
 def _arguments_key(template: str, usual: str = "arguments") -> str:
@@ -205,46 +250,3 @@ def _arguments_key(template: str, usual: str = "arguments") -> str:
     other = "parameters" if usual == "arguments" else "arguments"
     quoted = [f'"{key}":' in template for key in (usual, other)]
     return other if quoted == [False, True] and f'"{other}": {{' in template else usual
-
-
-_GLM = Dialect(
-    "pairs",
-    "mark_0 call mark_1",
-    ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
-    ("<tool_call>",),
-    repeats=True,
-)
-_XML = Dialect(
-    "xml",
-    "mark_0 blanks call blanks mark_1 | call",
-    ("<tool_call>", "</tool_call>", "\n</parameter>\n"),
-    ("<tool_call>", "<function="),
-    repeats=True,
-)
-_MISTRAL_LIST = tagged("[TOOL_CALLS]", is_list=True)
-_MISTRAL_NAMED = Dialect(
-    "named", "mark_0 call", ("[TOOL_CALLS]", "[ARGS]"), ("[TOOL_CALLS]",), repeats=True
-)
-_LLAMA3 = Dialect(
-    "json",
-    "(mark_0 blanks)? call [[/[;,]?/ blanks call]]",
-    ("<|python_tag|>",),
-    ("<|python_tag|>",),
-    may_be_bare=True,
-    arguments="parameters",
-)
-_DEEPSEEK_MARKS = (
-    "<｜tool▁calls▁begin｜>",
-    "<｜tool▁call▁begin｜>",
-    "<｜tool▁sep｜>",
-    "<｜tool▁call▁end｜>",
-    "<｜tool▁calls▁end｜>",
-)
-_DEEPSEEK = Dialect(
-    "separated",
-    "mark_0? mark_1 call mark_3 [[blanks mark_1 call mark_3]] mark_4",
-    _DEEPSEEK_MARKS,
-    _DEEPSEEK_MARKS[:2],
-)
-_DEEPSEEK_FENCED = replace(_DEEPSEEK, body="fenced")
-_DIALECTS: Mapping[str, Dialect] = {}

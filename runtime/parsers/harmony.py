@@ -18,6 +18,8 @@ _CONSTRAIN = "<|constrain|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>")
 _RECEIVER = re.compile(r"\bto=(?:functions\.)?([^\s<]+)")
 _HEAD_MARKS = (_START, _CHANNEL, _MESSAGE)
+# A receiver may stand before the channel; the prompt then ends with the role.
+_TO = "to="
 _BODY_MARKS = (*_ENDS, _START)
 _LONGEST_HEAD = 1024
 
@@ -56,8 +58,8 @@ class HarmonyParser:
     def _read_head(self) -> bool:
         """Take what stands before the body; a text without any mark is a body of its own."""
         text = self._buffer.lstrip()
-        if not text.startswith(_HEAD_MARKS):
-            if any(mark.startswith(text) for mark in _HEAD_MARKS):
+        if not text.startswith((*_HEAD_MARKS, _TO)):
+            if any(mark.startswith(text) for mark in (*_HEAD_MARKS, _TO)):
                 return False
             self._begin("")
             return True

@@ -94,8 +94,10 @@ class ToolParser:
         text = self._buffer.lstrip()
         if not text:
             return False
+        if any(mark.startswith(text) for mark in self._marks if mark != text):
+            return False
         self._at_start = False
-        if text[0] in "{[":
+        if text[0] in "{[" and not text.startswith(self._marks):
             self._open(_BARE)
         return True
 

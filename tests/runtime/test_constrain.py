@@ -6,68 +6,15 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import numpy
 import pytest
+from support.gates import gate, write
 
 from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime import constrain
 from pannier.runtime.callgrammar import forced_call, tools_of
-from pannier.runtime.constraingate import Constrainer, Gate
 from pannier.runtime.constraint import Constraint
 from pannier.runtime.parsers.choice import OutputFormat
 from pannier.runtime.schema import MAX_DEPTH, MAX_ENUM
-
-END, OPEN, CLOSE, CALL = 256, 257, 258, 259
-PIECES = [bytes([byte]) for byte in range(256)] + [b"", b"<think>", b"</think>", b"<call>"]
-SPECIAL = {"<think>": OPEN, "</think>": CLOSE, "<call>": CALL}
-
-
-def tokenize(text: str, special: bool) -> list[int]:
-    """Bytes, and the marks as one token each."""
-    tokens: list[int] = []
-    while text:
-        mark = next((mark for mark in SPECIAL if special and text.startswith(mark)), None)
-        tokens += [SPECIAL[mark]] if mark else list(text[0].encode())
-        text = text[len(mark) if mark else 1 :]
-    return tokens
-
-
-def gate(constraint: Constraint, *, room: int = 400) -> Gate:
-    constrainer = Constrainer(
-        PIECES,
-        end_tokens=frozenset({END}),
-        control_tokens=frozenset({END}),
-        eos=END,
-        tokenize=tokenize,
-    )
-    return constrainer.gate(constraint, room=room)
-
-
-def write(made: Gate, wanted: str) -> str:
-    """What comes out where the model wants to write `wanted`, then anything short, then the end."""
-    out: list[int] = []
-    wishes = tokenize(wanted, True)
-    while len(out) < 300:
-        logits = numpy.zeros(len(PIECES), dtype=numpy.float32)
-        logits[ord(" ") : ord("~")] = 1
-        logits[[ord('"'), ord("}"), ord("]"), ord("0")]] = 2
-        logits[END] = 3
-        if wishes:
-            logits[wishes[0]] = 9
-        if made.wants_mask:
-            made.restrict(logits)
-        token = int(logits.argmax())
-        while not made.allows(token):
-            made.restrict(logits)
-            token = int(logits.argmax())
-        if wishes and token == wishes[0]:
-            wishes.pop(0)
-        if token == END:
-            break
-        made.accept(token)
-        out.append(token)
-    return b"".join(PIECES[token] for token in out).decode()
-
 
 SCHEMA = {
     "type": "object",
@@ -143,7 +90,7 @@ THINK = ("<think>", "</think>")
     ],
 )
 def test_a_grammar_begins_where_it_should(constraint: Constraint, wanted: str, text: str) -> None:
-    assert write(gate(constraint), wanted) == text
+    assert write(gate(constraint), wanted, is_stubborn=True) == text
 
 
 def deep(levels: int) -> Any:
@@ -169,6 +116,18 @@ def deep(levels: int) -> Any:
             "uses 'unevaluatedProperties' at #/properties/a, which is not supported",
         ),
         ({"$ref": "#/$defs/missing"}, "cannot be used"),
+        ({"type": "integer", "minimum": 10**30}, "cannot be used"),
+        (
+            {"items": {"properties": {"a": {"type": "no"}}}},
+            "cannot be used at #/items/properties/a",
+        ),
+        ({"properties": {"a": {"oneOf": [{"type": "number"}, {}]}}}, "at #/properties/a: oneOf"),
+        ({"properties": {"if": {"if": {}}}}, "uses 'if' at #/properties/if"),
+        ({"properties": {"a": {"uniqueItems": True}}}, "uses 'uniqueItems' at #/properties/a"),
+        ({"format": "uri-template"}, "uses format 'uri-template' at #"),
+        ({"multipleOf": 999_983}, "its digits are too many"),
+        ({"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "their common multiple"),
+        (False, "is an object"),
         ({"type": "string", "pattern": "(" * 50}, "cannot be used"),
     ],
 )
