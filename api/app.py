@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 
 from flask import Blueprint, Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from pannier.pkgmgr.errors import PannierError
@@ -22,6 +23,7 @@ from .errors import Failure, failure_of
 from .gateway import ClientGone
 from .guard import Guard, cors_headers
 from .service import Service
+from .streaming import JSON
 from .surface import Surface
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
+    app.json = _Json(app)
     _guard_requests(app, guard or Guard())
     _limit_requests(app, admission or Admission())
     surfaces = (ollama.surface(service), anthropic.surface(service), openai.surface(service))
@@ -56,6 +58,14 @@ def create_app(
         app.register_blueprint(blueprint)
     _answer_errors(app, surfaces)
     return app
+
+
+class _Json(DefaultJSONProvider):
+    """JSON as Ollama's server writes it."""
+
+    sort_keys = False
+    ensure_ascii = False
+    mimetype = JSON
 
 
 def _guard_requests(app: Flask, guard: Guard) -> None:

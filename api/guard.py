@@ -23,6 +23,11 @@ DEFAULT_ORIGINS = (
     "tauri://*",
     "vscode-webview://*",
     "vscode-file://*",
+    "chrome-extension://*",
+    "moz-extension://*",
+    "safari-extension://*",
+    "safari-web-extension://*",
+    "ms-browser-extension://*",
 )
 _METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _EXPOSED = (

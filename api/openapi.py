@@ -57,6 +57,7 @@ OPERATIONS: Mapping[str, Sequence[Operation]] = {
     "Ollama": (
         Operation("get", "/", "Is the server there?", answers=(_TEXT,)),
         Operation("get", "/api/version", "The version of the API, and of pannier."),
+        Operation("get", "/api/status", "Is there a cloud behind this server? There is none."),
         Operation("post", "/api/generate", "Answer or continue one text; load or unload a model.",
                   ollama.GenerateRequest, (_NDJSON, _JSON)),
         Operation("post", "/api/chat", "Continue a conversation; load or unload a model.",

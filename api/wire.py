@@ -6,6 +6,8 @@ null is an absent field, and a wrong type is an error that names the field.
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any, Literal, TypeVar
 
 from flask import Response, request
@@ -13,12 +15,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import from_json
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from .encodings import decoded
 from .errors import RequestError
 
 # A dozen photographs as base64; multi-GB content goes to /api/blobs and /v2/, which stream.
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 IGNORED_HEADER = "X-Pannier-Ignored"
+
+# Only a body with so many digits in a row can hold an integer that large.
+_HUGE = re.compile(rb"[0-9]{309}")
+_TYPES = ("str", "int", "float", "bool")
 
 _Schema = TypeVar("_Schema", bound="Wire")
 
@@ -88,13 +95,15 @@ def read_body(schema: type[_Schema], *, missing: str = "missing request body") -
     """The current request's JSON body as `schema`; the Content-Type is not asked for.
 
     Raises:
-        RequestError: 400 where it is absent, malformed or of the wrong shape; 413 where too long.
+        RequestError: 400 where it is absent, malformed or of the wrong shape; 413 where too long;
+            415 where it is compressed in an unknown way.
     """
     request.max_content_length = MAX_BODY_BYTES
     try:
         raw = request.get_data(cache=False)
     except RequestEntityTooLarge as error:
         raise RequestError(413, "request body too large") from error
+    raw = decoded(raw, request.headers.get("Content-Encoding", ""), limit=MAX_BODY_BYTES)
     if not raw.strip():
         raise RequestError(400, missing)
     return parse(schema, raw)
@@ -112,16 +121,37 @@ def parse(schema: type[_Schema], raw: bytes) -> _Schema:
         raise RequestError(400, f"invalid JSON: {error}") from error
     if not isinstance(data, dict):
         raise RequestError(400, "invalid JSON: the request must be an object")
+    if _HUGE.search(raw) and _has_huge(data):
+        raise RequestError(400, "invalid JSON: number out of range")
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         raise _shape_error(error) from error
 
 
+def _has_huge(data: Any) -> bool:
+    """Whether an integer is beyond what a float holds, as `1e999` is, which is refused as well."""
+    waiting = [data]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and abs(value) > sys.float_info.max:
+            return True
+    return False
+
+
+def _is_type(part: int | str) -> bool:
+    """Whether a part of a fault's place names one type of several, and no field."""
+    return isinstance(part, str) and (part.endswith("]") or part in _TYPES)
+
+
 def _shape_error(error: ValidationError) -> RequestError:
     """The first fault as one line; the value itself is not repeated."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = [part for part in fault["loc"] if not (isinstance(part, str) and part.endswith("]"))]
+    path = [part for part in fault["loc"] if not _is_type(part)]
     field = ".".join(str(part) for part in path)
     expected = _EXPECTED.get(fault["type"])
     reason = f"expected {expected}" if expected else fault["msg"].removeprefix("Value error, ")

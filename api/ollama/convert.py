@@ -69,7 +69,8 @@ def format_of(value: Any) -> str | dict[str, Any] | None:
         return None
     if value == "json" or isinstance(value, dict):
         return cast("str | dict[str, Any]", value)
-    shown = json.dumps(value, ensure_ascii=False)[:200]
+    # Go quotes the JSON that it could not use.
+    shown = json.dumps(json.dumps(value, ensure_ascii=False)[:200], ensure_ascii=False)
     raise RequestError(
         400,
         f'invalid format: {shown}; expected "json" or a valid JSON Schema object',

@@ -39,6 +39,10 @@ def blueprint(service: Service) -> Blueprint:
 
         return jsonify(version=COMPATIBLE_VERSION, pannier=version("pannier"))
 
+    @routes.get("/api/status")
+    def status() -> Response:
+        return jsonify(cloud={"disabled": True, "source": "config"})
+
     @routes.post("/api/generate")
     def generate() -> Response:
         return _generate(service, read_body(GenerateRequest))
@@ -61,9 +65,9 @@ def error_response(failure: Failure) -> Response:
 
 
 def _generate(service: Service, body: GenerateRequest) -> Response:
-    completion = convert.completion_of(body)
     call = from_client(convert.call_of(body), body.options)
     with_names(service, body.model, missing=RequestError(404, "model '' not found"))
+    completion = convert.completion_of(body)
     if body.debug_render_only:
         model, _ = service.find(call, "generate")
         return _rendered(body.model, service.completion_prompt(model, call, completion))

@@ -165,7 +165,7 @@ class CreateRequest(_Named):
     """POST /api/create. Paths in `files` are labels; the digests name uploaded blobs."""
 
     from_: str = Field("", alias="from")
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[str, str] | None = None
     adapters: dict[str, str] = Field(default_factory=dict)
     draft_files: dict[str, str] = Field(default_factory=dict)
     template: str = ""

@@ -140,6 +140,8 @@ def _create(service: Service, body: CreateRequest) -> Response:
     for field, reason in _REFUSED.items():
         if getattr(body, field):
             raise RequestError(400, f'"{field}" is not supported: {reason}', param=field)
+    if not body.from_ and body.files == {}:
+        raise RequestError(400, "no files provided to convert")
     if not (body.from_ or body.files):
         raise RequestError(400, "neither 'from' or 'files' was specified")
     kind = body.quantize or body.quantization
@@ -179,7 +181,7 @@ def _ingredients(service: Service, body: CreateRequest) -> Ingredients:
     return Ingredients(
         base=_named(service, body.from_, "invalid model name") if body.from_ else None,
         files=(
-            *_stored(service, body.files, None),
+            *_stored(service, body.files or {}, None),
             *_stored(service, body.adapters, Role.ADAPTER),
             *_stored(service, body.draft_files, Role.DRAFT),
         ),

@@ -92,6 +92,8 @@ def think_of(body: schema.ChatRequest) -> Think:
 
 def call_of(body: schema.ChatRequest, *, keep_alive_s: float | None) -> Call:
     """What is not the conversation itself."""
+    if body.top_logprobs and not body.logprobs:
+        raise RequestError(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
     return Call(
         model=body.model,
         options=options_of(body),

@@ -34,10 +34,13 @@ class _Frame:
     object: str
     created: int
     model: str
+    has_usage: bool = False
 
     @classmethod
-    def new(cls, prefix: str, object_: str, model: str) -> _Frame:
-        return cls(f"{prefix}-{secrets.token_hex(12)}", object_, int(time.time()), model)
+    def new(cls, prefix: str, object_: str, model: str, *, has_usage: bool = False) -> _Frame:
+        """With `has_usage` every chunk has a place for it, null in all but the last."""
+        name = f"{prefix}-{secrets.token_hex(12)}"
+        return cls(name, object_, int(time.time()), model, has_usage)
 
     def wrap(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {
@@ -47,6 +50,7 @@ class _Frame:
             "model": self.model,
             "system_fingerprint": FINGERPRINT,
             "choices": choices,
+            **({"usage": None} if self.has_usage else {}),
             **more,
         }
 
@@ -60,7 +64,9 @@ def chat(service: Service, body: schema.ChatRequest) -> Response:
     calls = [convert.seeded(call, number) for number in range(body.n)]
     answers = started(body.model, [partial(service.chat, one, chat, gone=gone) for one in calls])
     if body.stream:
-        frame = _Frame.new("chatcmpl", "chat.completion.chunk", body.model)
+        frame = _Frame.new(
+            "chatcmpl", "chat.completion.chunk", body.model, has_usage=_wants_usage(body)
+        )
         return _streamed(answers, _chat_chunks(answers, frame, include_usage=_wants_usage(body)))
     frame = _Frame.new("chatcmpl", "chat.completion", body.model)
     return _whole(answers, frame, _chat_choice)
@@ -83,7 +89,8 @@ def complete(service: Service, body: schema.CompletionRequest) -> Response:
     ]
     echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(body.n)]
     answers = started(body.model, starts)
-    frame = _Frame.new("cmpl", "text_completion", body.model)
+    has_usage = body.stream and _wants_usage(body)
+    frame = _Frame.new("cmpl", "text_completion", body.model, has_usage=has_usage)
     if body.stream:
         chunks = _text_chunks(answers, frame, echoes, include_usage=_wants_usage(body))
         return _streamed(answers, chunks)

@@ -1,13 +1,18 @@
 """Wrong input of every kind to every route: the status, the shape, and that the server lives on."""
 
+import gzip
 import http.client
 import json
+import zlib
 from typing import Any
 
 import pytest
+import zstandard
 from support.http import connect, read_all
 from support.web import WebClient
 
+from pannier.api.encodings import decoded
+from pannier.api.errors import RequestError
 from pannier.api.openapi import OPERATIONS, Operation
 from pannier.api.server import Server
 from pannier.api.wire import MAX_BODY_BYTES
@@ -36,7 +41,8 @@ RIGHT: dict[str, dict[str, Any]] = {
     "/v1/messages/count_tokens": {"model": "tiny", "messages": HELLO},
 }
 WRONG: list[Any] = [
-    None, True, 0, -1, 1.5, 1e308, 10**30, -(10**30), "", "x", "\x00", "é" * 3000, "../../etc/x",
+    None, True, 0, -1, 1.5, 1e308, 10**30, -(10**30), 10**400, -(10**400), 5e-324,
+    "", "x", "\x00", "é" * 3000, "../../etc/x",
     [], [None], [[]], [1], ["x"], {}, {"x": 1}, {"type": "x"}, [{"role": None}], [{"role": "user"}],
 ]  # fmt: skip
 ROUTES = [
@@ -102,6 +108,7 @@ RAW = {
     "two documents": b"{}{}",
     "a form": b"model=tiny",
     "zero bytes": bytes(1000),
+    "beyond all numbers": b'{"model": "tiny", "x": [{"y": -' + b"9" * 400 + b"}]}",
 }
 
 
@@ -124,6 +131,54 @@ def test_the_content_type_and_unknown_fields_do_not_matter(
     plain = client.open(route.path, method=method, data=body, content_type="text/plain")
     usual = client.open(route.path, method=method, json=RIGHT[route.path])
     assert plain.status_code == usual.status_code
+
+
+CODINGS = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "GZIP": gzip.compress,
+    "identity": bytes,
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("path", ["/api/show", "/v1/tokenize", "/v1/messages/count_tokens"])
+def test_compressed_bodies_are_read(client: WebClient, path: str, coding: str) -> None:
+    data = CODINGS[coding](json.dumps(RIGHT[path]).encode())
+    headers = {"Content-Encoding": coding}
+    assert client.post(path, data=data, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("coding", "data", "status"),
+    [
+        ("br", b"{}", 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415),
+        ("gzip", b'{"model": "tiny"}', 400),
+        ("gzip", gzip.compress(b'{"model": "tiny"}')[:-9], 400),
+        ("gzip", gzip.compress(b"{}") + gzip.compress(b"{}"), 400),
+        ("deflate", b"\xff\xff", 400),
+        ("zstd", b"{}", 400),
+        ("gzip", b"", 400),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+def test_a_body_compressed_wrongly_is_refused(
+    client: WebClient, path: str, coding: str, data: bytes, status: int
+) -> None:
+    reply = client.post(path, data=data, headers={"Content-Encoding": coding})
+    check(path, reply.status_code, reply.data, reply.content_type or "")
+    assert reply.status_code == status
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
+def test_a_body_that_grows_without_end_is_refused(coding: str) -> None:
+    bomb = CODINGS[coding](bytes(1 << 20))
+    with pytest.raises(RequestError) as caught:
+        decoded(bomb, coding, limit=1 << 16)
+    assert caught.value.status == 413
 
 
 @pytest.mark.parametrize("path", [*RIGHT, f"/api/blobs/sha256:{'0' * 64}"])

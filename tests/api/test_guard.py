@@ -29,7 +29,14 @@ def test_a_configured_host_is_allowed() -> None:
 
 @pytest.mark.parametrize(
     "origin",
-    ["http://localhost:3000", "https://127.0.0.1", "app://obsidian.md", "tauri://localhost"],
+    [
+        "http://localhost:3000",
+        "https://127.0.0.1",
+        "app://obsidian.md",
+        "tauri://localhost",
+        "chrome-extension://abcdef",
+        "moz-extension://1-2",
+    ],
 )
 def test_local_origins_get_cors_headers(client: WebClient, origin: str) -> None:
     response = client.get("/api/tags", headers={"Origin": origin})

@@ -49,6 +49,10 @@ def test_the_root_says_what_every_client_looks_for(client: WebClient) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", client.get("/api/version").json["version"])
 
 
+def test_there_is_no_cloud_behind_the_server(client: WebClient) -> None:
+    assert client.get("/api/status").json["cloud"]["disabled"] is True
+
+
 def test_tags_list_models_with_bare_hex_digests(client: WebClient, store: Store) -> None:
     models = client.get("/api/tags").json["models"]
     assert [model["name"] for model in models] == ["team/guide:v1", "tiny:latest"]
@@ -81,7 +85,7 @@ def test_a_chat_streams_ndjson_and_ends_with_its_metrics(client: WebClient) -> N
 
 def test_a_chat_without_stream_is_one_object(client: WebClient) -> None:
     response = post(client, "/api/chat", model="TINY:Latest", messages=HELLO, stream=False)
-    assert response.content_type.startswith("application/json")
+    assert response.content_type == "application/json; charset=utf-8"
     assert response.json["message"] == {"role": "assistant", "content": "Hello there!"}
     assert response.json["model"] == "TINY:Latest"
     assert response.json["done"] is True
@@ -285,6 +289,13 @@ CASES: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/api/pull", {}, 400, "invalid model name"),
     ("POST", "/api/create", {}, 400, "invalid model name"),
     ("POST", "/api/create", {"model": "x"}, 400, "neither 'from' or 'files' was specified"),
+    ("POST", "/api/create", {"model": "x", "files": {}}, 400, "no files provided to convert"),
+    ("POST", "/api/generate", {"model": "nope", "raw": True, "system": "s"}, 404,
+     "model 'nope' not found"),
+    ("POST", "/api/chat", {"model": "tiny", "messages": HELLO, "format": "xml"}, 400,
+     'invalid format: "\\"xml\\""; expected "json" or a valid JSON Schema object'),
+    ("POST", "/api/chat", {"model": "tiny", "messages": HELLO, "format": 5}, 400,
+     'invalid format: "5"; expected "json" or a valid JSON Schema object'),
     ("POST", "/api/create", {"model": "x", "files": {"../a": "b"}}, 400,
      "file path must be relative"),
     ("POST", "/api/create", {"model": "x", "from": "tiny", "quantize": "q9_9"}, 400,

@@ -51,6 +51,7 @@ def test_a_chat_streams_role_text_finish_usage_and_done(client: WebClient) -> No
     assert finish["choices"][0] == {
         "index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop",
     }  # fmt: skip
+    assert all(chunk["usage"] is None for chunk in (first, second, third, finish))
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] == 3
     assert len({chunk["id"] for chunk in (first, second, usage)}) == 1
@@ -132,6 +133,9 @@ def test_models_are_listed_and_found_with_slashes(client: WebClient) -> None:
          "invalid temperature: expected a number"),
         ({"model": "tiny", "messages": [{"role": "user", "content": [{"type": "video"}]}]}, 400,
          "invalid message content type: video"),
+        ({"model": "tiny", "messages": HELLO, "stop": [1]}, 400, "invalid stop: expected"),
+        ({"model": "tiny", "messages": HELLO, "top_logprobs": 2}, 400,
+         "top_logprobs needs logprobs to be true"),
         ({"model": "tiny", "messages": HELLO, "reasoning_effort": "huge"}, 400,
          "invalid reasoning effort 'huge'"),
         ({"model": "tiny", "messages": [{"role": "user", "content": [
