@@ -19,6 +19,7 @@ h2{margin-top:3rem}h3{margin:2rem 0 0;font-family:ui-monospace,monospace;font-si
 h3 b{display:inline-block;min-width:4.5rem}p{margin:.25rem 0}
 table{border-collapse:collapse;margin:.5rem 0;width:100%}
 td{border-top:1px solid #8884;padding:.15rem .5rem;vertical-align:top}
+details{margin:.25rem 0}dt{float:left;font-family:ui-monospace,monospace}dd{margin-left:4rem}
 td:first-child{font-family:ui-monospace,monospace;width:16rem}
 """
 
@@ -79,6 +80,26 @@ def _operations(described: Mapping[str, Any], tag: str) -> Iterator[str]:
             schema = content.get("application/json", {}).get("schema")
             if schema:
                 yield _fields(described, schema)
+            yield from _answers(described, operation["responses"])
+
+
+def _answers(described: Mapping[str, Any], responses: Mapping[str, Any]) -> Iterator[str]:
+    """What an operation answers: the fields of a success, and why it may fail."""
+    for status, response in responses.items():
+        if not status.startswith("2"):
+            continue
+        for kind, content in response.get("content", {}).items():
+            yield f"<details><summary>{status} {escape(kind)}</summary>"
+            schema = content.get("schema", {})
+            for item in schema.get("anyOf", [schema]):
+                yield _fields(described, item)
+            yield "</details>"
+    failures = "".join(
+        f"<dt>{status}</dt><dd>{escape(response['description'])}</dd>"
+        for status, response in responses.items()
+        if not status.startswith("2")
+    )
+    yield f"<details><summary>failures</summary><dl>{failures}</dl></details>"
 
 
 def _fields(described: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import resource
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cheroot.workers.threadpool import ThreadPool
 from cheroot.wsgi import Server as CherootServer
 
 from .admission import MAX_REQUESTS
@@ -48,6 +50,23 @@ class _TLS:
 
     def bind(self, sock: Any) -> Any:
         return sock
+
+
+class _Workers(ThreadPool):
+    """The worker threads; what does not end in time is cut in both directions.
+
+    cheroot closes the receiving half alone, and an answer that never pauses would go on for ever.
+    """
+
+    @staticmethod
+    def _force_close(conn: Connection | None) -> None:
+        if conn is not None:
+            _shut(conn)
+
+
+def _shut(conn: Connection) -> None:
+    with suppress(OSError):  # it is closed already
+        conn.socket.shutdown(socket.SHUT_RDWR)
 
 
 class Server(CherootServer):
@@ -86,6 +105,8 @@ class Server(CherootServer):
         )
         self.shutdown_timeout: float = drain_s
         self.gateway = Gateway
+        self.requests = _Workers(self, min=MIN_THREADS, max=max_threads)
+        self._draining: tuple[Any, ...] = ()
         self.tls = tls
         self.ssl_adapter = _TLS() if tls is not None else None
 
@@ -120,6 +141,17 @@ class Server(CherootServer):
             return
         super().process_conn(conn)
 
+    def stop(self) -> None:
+        """Take no more connections; running answers may finish within the deadline, or `cut`."""
+        self._draining = tuple(self.requests._threads)
+        super().stop()
+
+    def cut(self) -> None:
+        """End the answers that `stop` waits for. May be called from a signal handler."""
+        for worker in self._draining:
+            if worker.conn is not None:
+                _shut(worker.conn)
+
     def _add_worker(self) -> None:
         pool = self.requests
         if len(pool._threads) < pool.max:
@@ -151,6 +183,8 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 def serve(server: Server, *, on_ready: Callable[[str], None] = lambda url: None) -> None:
     """Run a server in the main thread until SIGINT or SIGTERM; running answers may finish.
 
+    A second signal ends them at once.
+
     Raises:
         OSError: where the address cannot be bound.
     """
@@ -158,6 +192,8 @@ def serve(server: Server, *, on_ready: Callable[[str], None] = lambda url: None)
     stopping = threading.Event()
 
     def ask(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set():
+            server.cut()
         stopping.set()
 
     server.prepare()
@@ -168,10 +204,11 @@ def serve(server: Server, *, on_ready: Callable[[str], None] = lambda url: None)
         on_ready(server.url)
         stopping.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        stopping.set()
         server.stop()
         thread.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _raise_file_limit() -> None:

@@ -36,27 +36,29 @@ def connect() -> Iterator[Client]:
         yield LocalClient(create_app(Service(Store.open(settings.home), settings, runtime)))
 
 
-def pull(client: Client, name: str, output: Output) -> None:
+def pull(client: Client, name: str, output: Output, *, insecure: bool = False) -> None:
     """Have a model that is not there: here by the store's own means, else by asking the server.
+
+    `insecure` means plain HTTP, as in Ollama.
 
     Raises:
         PannierError: as `pannier pull` does.
     """
     with output.progress(f"pulling {name}") as on_event:
         if isinstance(client, LocalClient):
-            _pull_here(name, on_event)
+            _pull_here(name, on_event, insecure=insecure)
             return
         seen: dict[str, int] = {}
-        for line in client.stream("/api/pull", {"model": name}):
+        for line in client.stream("/api/pull", {"model": name, "insecure": insecure}):
             _relay(line, seen, on_event)
 
 
-def _pull_here(name: str, on_event: OnEvent) -> None:
+def _pull_here(name: str, on_event: OnEvent, *, insecure: bool) -> None:
     from pannier.pkgmgr import operations
-    from pannier.pkgmgr.cli.names import load_settings
+    from pannier.pkgmgr.cli.names import settings_for
     from pannier.pkgmgr.store.store import Store
 
-    settings = load_settings()
+    settings = settings_for(plain_http=insecure, insecure=False)
     operations.pull(
         Store.open(settings.home), settings.parse(name), settings=settings, on_event=on_event
     )

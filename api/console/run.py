@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,16 @@ def run(
     no_word_wrap: Annotated[
         bool, typer.Option("--nowordwrap", help="Do not break lines between words.")
     ] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Pull over plain HTTP, where the model is not here.")
+    ] = False,
+    dimensions: Annotated[
+        int, typer.Option("--dimensions", min=0, help="Of an embedding; 0 is all.")
+    ] = 0,
+    truncate: Annotated[
+        bool,
+        typer.Option("--truncate/--no-truncate", help="Cut a text to embed that is too long."),
+    ] = True,
     as_json: Annotated[
         bool, typer.Option("--json", help="The whole answer as one JSON object.")
     ] = False,
@@ -96,11 +106,12 @@ def run(
     )
     text = whole_prompt(prompt or [])
     with connect() as client:
-        known = find_model(client, model)
+        known = find_model(client, model, insecure=insecure)
         if text is None and not as_json:
             converse(client, session, known)
         elif known.only_embeds:
-            embed(client, session, text or "")
+            options = {"dimensions": dimensions, "truncate": truncate}
+            embed(client, session, text or "", options)
         else:
             answer_once(client, session, known, text or "", as_json=as_json)
 
@@ -149,8 +160,8 @@ def read_think(text: str | None) -> bool | str | None:
     return text == "true"
 
 
-def find_model(client: Client, name: str) -> Model:
-    """What a model can do; it is pulled where it is not there.
+def find_model(client: Client, name: str, *, insecure: bool = False) -> Model:
+    """What a model can do; it is pulled where it is not there, over plain HTTP for `insecure`.
 
     Raises:
         PannierError: where it cannot be had.
@@ -160,7 +171,7 @@ def find_model(client: Client, name: str) -> Model:
         shown = client.request("POST", "/api/show", body)
     except NotFound as missing:
         try:
-            pull(client, name, Output())
+            pull(client, name, Output(), insecure=insecure)
         except (NetworkError, NotFound) as error:
             if missing.hint and missing.hint.startswith("did you mean"):
                 error.hint = missing.hint
@@ -184,11 +195,14 @@ def answer_once(
     _print(chunks, session)
 
 
-def embed(client: Client, session: Session, text: str) -> None:
-    """Print the vector of a text as one JSON array."""
+def embed(client: Client, session: Session, text: str, options: Mapping[str, bool | int]) -> None:
+    """Print the vector of a text as one JSON array. `options`: fields of POST /api/embed."""
     if not text:
         raise InvalidInput("an embedding model needs a text", hint="pannier run MODEL TEXT")
-    reply = client.request("POST", "/api/embed", {"model": session.model, "input": text})
+    body = {"model": session.model, "input": text, **options}
+    if session.keep_alive is not None:
+        body["keep_alive"] = session.keep_alive
+    reply = client.request("POST", "/api/embed", body)
     print(json.dumps(reply["embeddings"][0]))
 
 

@@ -4,6 +4,7 @@ import gzip
 import http.client
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_the_content_type_and_unknown_fields_do_not_matter(
     assert plain.status_code == usual.status_code
 
 
-CODINGS = {
+CODINGS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "x-gzip": gzip.compress,
     "deflate": zlib.compress,

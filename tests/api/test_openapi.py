@@ -1,5 +1,7 @@
 """The OpenAPI document: complete, valid, and kept by the server under generated requests."""
 
+import copy
+import json
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +11,8 @@ import hypothesis
 import pytest
 import schemathesis
 from flask import Flask
-from support.scripted import ScriptedRuntime
+from jsonschema import Draft202012Validator
+from support.scripted import ScriptedRuntime, words
 from support.web import WebClient
 
 from pannier.api.admission import Admission
@@ -18,6 +21,9 @@ from pannier.api.openapi import OPERATIONS, document
 from pannier.api.service import Service
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
+from pannier.runtime.request import Delta, TokenLogprob
+
+from .test_bad_input import HELLO, RIGHT
 
 
 def test_the_document_lists_exactly_the_routes_that_exist(app: Flask) -> None:
@@ -48,6 +54,94 @@ def test_every_reference_leads_somewhere() -> None:
     assert names <= set(described["components"]["schemas"])
 
 
+def check_declared(method: str, path: str, status: int, kind: str, body: bytes) -> None:
+    """Hold an answer against what the document says of it."""
+    responses = DOCUMENT["paths"][path][method]["responses"]
+    if status == 405:  # another method's: the tool tries some
+        return
+    assert str(status) in responses, (method, path, status, body[:200])
+    content = responses[str(status)].get("content", {})
+    media_type = kind.partition(";")[0]
+    if not body or not content:
+        return
+    assert media_type in content or (status == 404 and media_type == "text/plain"), media_type
+    schema = content.get(media_type, {}).get("schema")
+    if schema is None:
+        return
+    check = Draft202012Validator({**schema, "components": STRICT["components"]})
+    for value in values_of(media_type, body):
+        check.validate(value)
+
+
+def values_of(media_type: str, body: bytes) -> list[Any]:
+    """The JSON values that a body holds."""
+    if media_type == "application/json":
+        return [json.loads(body)]
+    if media_type == "application/x-ndjson":
+        return [json.loads(line) for line in body.splitlines()]
+    data = [line[6:] for line in body.splitlines() if line.startswith(b"data: ")]
+    return [json.loads(item) for item in data if item != b"[DONE]"]
+
+
+DOCUMENT = document()
+# Events have fields that depend on their type; all else has no field that is not described.
+OPEN = ("ResponseEvent", "MessageEvent")
+
+
+def strict(described: dict[str, Any]) -> dict[str, Any]:
+    """The document with replies that may hold nothing else than what is described."""
+    described = copy.deepcopy(described)
+    for name, schema in described["components"]["schemas"].items():
+        if schema.get("type") == "object" and name not in OPEN:
+            schema["additionalProperties"] = False
+    return described
+
+
+STRICT = strict(DOCUMENT)
+ANSWERS: list[tuple[str, str, dict[str, Any]]] = [
+    *(("delete" if path == "/api/delete" else "post", path, body) for path, body in RIGHT.items()),
+    ("get", "/api/version", {}),
+    ("get", "/api/status", {}),
+    ("get", "/api/tags", {}),
+    ("get", "/api/ps", {}),
+    ("get", "/v1/models", {}),
+    ("get", "/openapi.json", {}),
+    ("get", "/docs", {}),
+    ("get", "/", {}),
+    ("post", "/api/chat", {"model": "tiny", "messages": HELLO, "logprobs": True}),
+    ("post", "/api/chat", {"model": "tiny", "messages": HELLO, "_debug_render_only": True}),
+    ("post", "/api/chat", {"model": "tiny"}),
+    ("post", "/api/generate", {"model": "tiny", "prompt": "Hi"}),
+    ("post", "/api/generate", {"model": "tiny", "prompt": "Hi", "_debug_render_only": True}),
+    ("post", "/api/show", {"model": "team/guide:v1", "verbose": True}),
+    ("post", "/api/show", {"model": "nope"}),
+    ("post", "/api/create", {"model": "new", "from": "tiny"}),
+    ("post", "/api/pull", {"model": "blocked.localhost/none"}),
+    ("post", "/v1/chat/completions", {"model": "tiny", "messages": HELLO, "logprobs": True}),
+    ("post", "/v1/chat/completions",
+     {"model": "tiny", "messages": HELLO, "stream": True,
+      "stream_options": {"include_usage": True}}),
+    ("post", "/v1/completions", {"model": "tiny", "prompt": "Hi", "stream": True, "logprobs": 1}),
+    ("post", "/v1/embeddings", {"model": "tiny", "input": "Hi", "encoding_format": "base64"}),
+    ("post", "/v1/responses", {"model": "tiny", "input": "Hi", "stream": True}),
+    ("post", "/v1/messages",
+     {"model": "tiny", "messages": HELLO, "max_tokens": 5, "stream": True}),
+    ("post", "/v1/messages", {"model": "nope", "messages": HELLO, "max_tokens": 5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ANSWERS)
+def test_answers_are_what_the_document_says(
+    client: WebClient, runtime: ScriptedRuntime, method: str, path: str, body: dict[str, Any]
+) -> None:
+    tokens = (TokenLogprob(b"Hi", -0.5, (TokenLogprob(b"Hi", -0.5),)),)
+    call = '<tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'
+    runtime.steps = [Delta("Hi", 1, logprobs=tokens), Delta(call, 5), *words()]
+    client.post("/api/generate", json={"model": "tiny"})
+    reply = client.open(path, method=method.upper(), json=body or None)
+    check_declared(method, path, reply.status_code, reply.content_type, reply.data)
+
+
 @pytest.fixture(scope="module")
 def described(template_home: Path) -> Any:
     """The document as the tool reads it, of an application that every example shares."""
@@ -73,15 +167,18 @@ def test_generated_requests_never_break_the_server(
 
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
     @hypothesis.settings(
-        max_examples=8,
+        max_examples=15,
+        phases=[hypothesis.Phase.generate],  # the first failure says enough
         deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     def probe(case: schemathesis.Case[Any]) -> None:
-        status = case.call().status_code
-        assert status < 500 or status in DECLARED
+        reply = case.call()
+        assert reply.status_code < 500 or reply.status_code in DECLARED
+        kind = reply.headers.get("content-type", [""])[0]
+        check_declared(method, path, reply.status_code, kind, reply.content)
 
     with suppress(hypothesis.errors.Unsatisfiable):  # an operation that takes nothing to get wrong
         probe()

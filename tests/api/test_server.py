@@ -2,8 +2,11 @@
 
 import http.client
 import os
+import signal
+import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -82,6 +85,7 @@ class App:
         try:
             while True:
                 yield bytes(1 << 20)
+                self.started.set()
         finally:
             self.done.set()
 
@@ -305,6 +309,117 @@ def test_stopping_cuts_streams_that_outlast_the_deadline(app: App) -> None:
         assert app.started.wait(10)
     assert app.ended == ["gone"]
     client.close()
+
+
+def test_stopping_cuts_a_stream_that_never_pauses(app: App) -> None:
+    with running(app, drain_s=0.1) as server:
+        client = connect(server)
+        client.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        reader = threading.Thread(target=drain, args=(client,))
+        reader.start()
+        assert app.started.wait(10)
+    assert app.done.is_set()
+    reader.join()
+    client.close()
+
+
+def read_until(client: socket.socket, end: bytes) -> None:
+    received = b""
+    while end not in received:
+        data = client.recv(1000)
+        assert data, received
+        received += data
+
+
+def drain(client: socket.socket) -> None:
+    with suppress(OSError):
+        while client.recv(1 << 20):
+            pass
+
+
+def test_idle_connections_and_many_streams_leave_everybody_served(server: Server) -> None:
+    """200 connections that wait between two requests, 64 that are being answered, one more."""
+    idle = [connect(server) for _ in range(200)]
+    streams = [connect(server) for _ in range(64)]
+    for client in idle:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(client, b"ok")
+    for client in streams:
+        client.sendall(b"GET /silent HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(client, b"first")
+    assert len(server.requests._threads) < 64 + 32
+    assert get(server, "/") == (200, b"ok")
+    for client in idle:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        read_until(client, b"ok")
+    for client in [*idle, *streams]:
+        client.close()
+
+
+def test_who_finds_no_worker_is_refused_at_once(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pannier.api.server.MAX_UNSERVED", 2)
+    with running(app, max_threads=8) as server:
+        streams = [connect(server) for _ in range(10)]
+        for number, client in enumerate(streams):
+            client.sendall(b"GET /silent HTTP/1.1\r\nHost: x\r\n\r\n")
+            if number < 8:
+                read_until(client, b"first")
+        while server.requests.qsize < 2:
+            app.done.wait(0.005)
+        answer = exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nRetry-After: 1\r\n" in answer
+        assert b"\r\nX-Request-Id: " in answer
+        for client in streams:
+            client.close()
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/9.9", b"nonsense", b"GET / HTTP/1.1\r\nbad header"])
+def test_refusals_below_the_application_have_an_id_too(server: Server, line: bytes) -> None:
+    answer = exchange(server, line + b"\r\nHost: x\r\n\r\n")
+    assert b"\r\nX-Request-Id: " in answer
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_chunked_framing_in_http_1_0_is_refused(server: Server) -> None:
+    head = b"POST /size HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    assert exchange(server, head).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_server_that_waits_for_its_streams(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", SERVING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        host, port = program.stdout.readline().strip().removeprefix("http://").split(":")
+        try:
+            with socket.create_connection((host, int(port)), timeout=20) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                read_until(client, b"first")
+                program.send_signal(number)
+                with suppress(OSError):  # until it takes no connections any more
+                    while True:
+                        socket.create_connection((host, int(port)), timeout=20).close()
+                program.send_signal(number)
+                assert program.wait(20) == 0
+            assert program.stdout.read() == "ended\n"
+        finally:
+            program.kill()
+
+
+SERVING = """
+import threading
+from pannier.api.server import Server, serve
+
+def app(environ, start):
+    start("200 OK", [])
+    yield b"first"
+    while not environ["pannier.client_gone"]():
+        threading.Event().wait(0.01)
+
+serve(Server(app, "127.0.0.1", 0, drain_s=600), on_ready=lambda url: print(url, flush=True))
+print("ended")
+"""
 
 
 def test_a_client_that_speaks_tls_to_a_plain_port_hears_so_at_once() -> None:

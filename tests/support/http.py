@@ -6,15 +6,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pannier.api.server import Application, Server
+from pannier.api.server import MAX_THREADS, Application, Server
 
 
 @contextmanager
 def running(
-    app: Application, *, tls: ssl.SSLContext | None = None, drain_s: float = 10.0
+    app: Application,
+    *,
+    tls: ssl.SSLContext | None = None,
+    drain_s: float = 10.0,
+    max_threads: int = MAX_THREADS,
 ) -> Iterator[Server]:
     """Serve an application from a thread while the block runs."""
-    server = Server(app, "127.0.0.1", 0, tls=tls, drain_s=drain_s)
+    server = Server(app, "127.0.0.1", 0, tls=tls, drain_s=drain_s, max_threads=max_threads)
     server.prepare()
     thread = threading.Thread(target=server.serve)
     thread.start()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pannier.api.console.images import take_images
-from pannier.api.console.run import read_format, read_think, whole_prompt
+from pannier.api.console.run import embed, find_model, read_format, read_think, whole_prompt
+from pannier.api.console.session import Session
 from pannier.api.console.terminal import QUOTES, read_message
-from pannier.pkgmgr.errors import InvalidInput, InvalidOption
+from pannier.pkgmgr.errors import InvalidInput, InvalidOption, NotFound
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 
@@ -112,3 +114,36 @@ def test_quotes_make_messages_of_several_lines(lines: list[str], message: str) -
     rest = iter(lines)
     assert read_message(next(rest), lambda: next(rest)) == message
     assert list(rest) == []
+
+
+class Asked:
+    """A server that has no model until it pulled it; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.bodies: list[tuple[str, dict[str, Any]]] = []
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        self.bodies.append((path, dict(body or {})))
+        if path == "/api/show" and len(self.bodies) == 1:
+            raise NotFound("model 'x' not found")
+        return {"capabilities": ["embedding"], "embeddings": [[0.5]]}
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
+        self.bodies.append((path, dict(body)))
+        yield {"status": "success"}
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+def test_a_model_that_is_not_there_is_pulled_as_the_flag_says(insecure: bool) -> None:
+    asked = Asked()
+    assert find_model(asked, "x", insecure=insecure).only_embeds
+    assert asked.bodies[1] == ("/api/pull", {"model": "x", "insecure": insecure})
+
+
+def test_flags_for_embeddings_reach_the_server(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = Asked()
+    session = Session("x", keep_alive="5m")
+    embed(asked, session, "text", {"dimensions": 2, "truncate": False})
+    body = {"model": "x", "input": "text", "dimensions": 2, "truncate": False, "keep_alive": "5m"}
+    assert asked.bodies == [("/api/embed", body)]
+    assert capsys.readouterr().out == "[0.5]\n"
