@@ -36,6 +36,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # How long each of several answers is listened to in turn.
 _TURN_S = 0.005
 
+# `json.dumps` with arguments makes an encoder for each call.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 # An item is one JSON object; with a name it is an event of that name; None is a sign of life.
 Item = Mapping[str, Any] | tuple[str, Mapping[str, Any]] | None
 Close = Callable[[], object]

@@ -22,6 +22,8 @@ class Tuning:
             running ones.
         min_point: a checkpoint must spare so many tokens.
         max_points: checkpoints that one running request is asked for at a time.
+        burst_share: prompts per stream from which on all of them are computed in one step, where
+            they fit: one long gap for a few instead of many gaps and later starts.
         prefill_ageing: how much sooner a prompt is continued for each step that it is under way.
     """
 
@@ -29,6 +31,7 @@ class Tuning:
     min_common: int = 16
     min_saved: int = 64
     group_patience: int = 100
+    burst_share: int = 2
     prefill_ageing: int = 32
     min_point: int = 32
     max_points: int = 8

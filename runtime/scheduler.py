@@ -150,9 +150,10 @@ class Scheduler:
         plan.num_streams = len(plan.rows)
         self._add_drafts(plan)
         budget = size - len(plan.rows)
-        if plan.rows:
+        prefilling = self._prefill_order()
+        if plan.rows and not self._is_burst(prefilling, plan.num_streams, budget):
             budget = min(budget, self.prefill_beside_streams)
-        for sequence in self._prefill_order():
+        for sequence in prefilling:
             wanted = min(budget, sequence.stretch)
             if not self._make_room(len(plan.rows) + wanted):
                 wanted = min(wanted, self.free_cells - len(plan.rows))
@@ -160,6 +161,16 @@ class Scheduler:
                 break
             budget -= self._take(plan, sequence, wanted)
         return plan
+
+    def _is_burst(self, prefilling: list[Sequence], num_streams: int, room: int) -> bool:
+        """Whether all prompts go into this step, since those who wait outnumber the streams.
+
+        Chunk by chunk the few streams would see as long a delay, in pieces, and the many would
+        start one after the other instead of together.
+        """
+        if len(prefilling) < self._tuning.burst_share * num_streams:
+            return False
+        return sum(sequence.remaining for sequence in prefilling) <= room
 
     def _take(self, plan: Plan, sequence: Sequence, count: int) -> int:
         start, end = sequence.computed, sequence.computed + count

@@ -7,6 +7,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, cast
 
 from pannier.runtime.interface import FOREVER, LoadedModel
@@ -220,8 +221,13 @@ def timestamp(now_ns: int) -> str:
     '2017-07-14T02:40:00.000000001Z'
     """
     seconds, nanoseconds = divmod(now_ns, 1_000_000_000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+    return f"{_second(seconds)}.{nanoseconds:09d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    """Every token of a stream has its moment; most have the last one's second."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def local_time(seconds: float) -> str:

@@ -42,13 +42,13 @@ TOKENS, ROUNDS = 128, 5
 
 
 def main() -> None:
-    from bench.serving import create_model, pannier, text_of
+    from bench.serving import Setup, create_model, pannier, text_of
     from support.models import smollm2
 
     with tempfile.TemporaryDirectory() as home:
         create_model(home)
         pairs = []
-        with pannier(home) as ask:
+        with pannier(home, Setup()) as ask:
             for number in range(ROUNDS):
                 prompt = text_of(number, 40)
                 command = [sys.executable, "-c", BARE, str(smollm2()), prompt, str(TOKENS)]

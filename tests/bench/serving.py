@@ -2,8 +2,8 @@
 
     python tests/bench/serving.py [CASE ...]   # streams prefix conversations overload latecomer
 
-Both servers get the same file, threads, context and parallel sequences; each case runs in a fresh
-server, ours and theirs in turn. All clients are plain sockets in this process.
+Both servers get the same file, threads, context and parallel sequences. Each round of a case runs
+in fresh servers, ours and theirs in turn; medians count. All clients are sockets in this process.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -31,11 +32,30 @@ from support.models import smollm2
 
 from pannier.runtime.cores import usable_cores
 
-SLOTS, CONTEXT = 8, 2048
+CONTEXT = 2048
 WORDS = (
     *("river", "stone", "cloud", "apple", "night", "copper"),
     *("window", "garden", "letter", "engine", "silver", "winter"),
 )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a case needs of both servers: cells in contexts of `CONTEXT`, requests at a time.
+
+    `slots` of 0 leaves it to pannier, which runs 16 over 4 contexts; llama-server gets the same.
+    """
+
+    slots: int = 8
+    rounds: int = 3
+
+    @property
+    def parallel(self) -> int:
+        return self.slots or 16
+
+    @property
+    def cells(self) -> int:
+        return CONTEXT * (self.slots or 4)
 
 
 @dataclass
@@ -44,8 +64,6 @@ class Reply:
 
     times: list[float] = field(default_factory=list)
     text: str = ""
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
     failed: bool = False
 
     @property
@@ -54,7 +72,14 @@ class Reply:
         return [b - a for a, b in zip(self.times, self.times[1:], strict=False)]
 
 
-Ask = Callable[[str, int], Reply]
+class Ask(Protocol):
+    """A server under test."""
+
+    def __call__(self, prompt: str, count: int) -> Reply:
+        """Have a prompt continued by up to so many tokens."""
+
+    def computed(self) -> int:
+        """Prompt tokens that it has computed so far."""
 
 
 def text_of(number: int, words: int) -> str:
@@ -79,38 +104,50 @@ def stream(port: int, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any
                 yield json.loads(line)
 
 
-def ask_pannier(port: int) -> Ask:
-    def ask(prompt: str, count: int) -> Reply:
-        options = {"num_predict": count, "temperature": 0.8, "seed": 1, "num_ctx": CONTEXT}
-        options["num_parallel"] = SLOTS
+class Pannier:
+    def __init__(self, port: int, setup: Setup) -> None:
+        self._port = port
+        self._options: dict[str, Any] = {"temperature": 0.8, "seed": 1, "num_ctx": CONTEXT}
+        if setup.slots:
+            self._options["num_parallel"] = setup.slots
+
+    def __call__(self, prompt: str, count: int) -> Reply:
+        options = {**self._options, "num_predict": count}
         body = {"model": "bench", "prompt": prompt, "raw": True, "options": options}
         reply, started = Reply(), time.perf_counter()
-        for piece in stream(port, "/api/generate", body):
+        for piece in stream(self._port, "/api/generate", body):
             reply.failed |= "error" in piece
             if piece.get("response"):
                 reply.times.append(time.perf_counter() - started)
                 reply.text += piece["response"]
-            if piece.get("done"):
-                reply.prompt_tokens = piece.get("prompt_eval_count", 0)
         return reply
 
-    return ask
+    def computed(self) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/api/ps", timeout=10) as reply:
+            (model,) = json.load(reply)["models"]
+        return int(model["stats"]["prompt_tokens_computed"])
 
 
-def ask_llama_server(port: int) -> Ask:
-    def ask(prompt: str, count: int) -> Reply:
+class LlamaServer:
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._computed: list[int] = []
+
+    def __call__(self, prompt: str, count: int) -> Reply:
         body = {"prompt": prompt, "n_predict": count, "temperature": 0.8, "seed": 1, "top_k": 40}
         body |= {"stream": True, "cache_prompt": True, "top_p": 0.9, "min_p": 0.0}
         reply, started = Reply(), time.perf_counter()
-        for piece in stream(port, "/completion", body):
+        for piece in stream(self._port, "/completion", body):
             reply.failed |= "error" in piece
             if piece.get("content"):
                 reply.times.append(time.perf_counter() - started)
                 reply.text += piece["content"]
-            reply.prompt_tokens = piece.get("timings", {}).get("prompt_n", reply.prompt_tokens)
+            if piece.get("stop"):
+                self._computed.append(piece["timings"]["prompt_n"])
         return reply
 
-    return ask
+    def computed(self) -> int:
+        return sum(self._computed)
 
 
 @contextlib.contextmanager
@@ -145,23 +182,23 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def pannier(home: str) -> Iterator[Ask]:
+def pannier(home: str, setup: Setup) -> Iterator[Ask]:
     port = free_port()
     environment = {**os.environ, "PANNIER_HOME": home, "PANNIER_HOST": f"127.0.0.1:{port}"}
     with running([sys.executable, "-m", "pannier.api.main", "serve"], port, environment):
-        ask = ask_pannier(port)
+        ask = Pannier(port, setup)
         ask("warm", 2)
         yield ask
 
 
 @contextlib.contextmanager
-def llama_server(cells: int) -> Iterator[Ask]:
+def llama_server(setup: Setup) -> Iterator[Ask]:
     port, threads = free_port(), str(usable_cores())
     command = [str(tools() / "llama-server"), "-m", str(smollm2()), "--port", str(port)]
-    command += ["-c", str(cells), "-np", str(SLOTS), "-t", threads, "-tb", threads]
+    command += ["-c", str(setup.cells), "-np", str(setup.parallel), "-t", threads, "-tb", threads]
     command += ["--kv-unified", "-b", "512", "-ub", "512"]
     with running(command, port, dict(os.environ)):
-        ask = ask_llama_server(port)
+        ask = LlamaServer(port)
         ask("warm", 2)
         yield ask
 
@@ -207,40 +244,45 @@ def case_prefix(ask: Ask) -> dict[str, float]:
 
 
 def case_conversations(ask: Ask) -> dict[str, float]:
-    """Eight conversations of six turns, in turn, with cells for four."""
-    started, texts = time.perf_counter(), [text_of(number, 60) for number in range(8)]
+    """Eight conversations of six turns, in turn, with cells and slots for four."""
+    started, texts = time.perf_counter(), [text_of(number, 400) for number in range(8)]
+    before = ask.computed()
     for turn in range(6):
         for number in range(8):
             reply = ask(texts[number], 24)
-            texts[number] += reply.text + " " + text_of(50 * turn + number, 12)
-    return {"wall, s": time.perf_counter() - started}
+            texts[number] += reply.text + " " + text_of(50 * turn + number, 60)
+    return {
+        "prompt tokens computed": ask.computed() - before,
+        "wall, s": time.perf_counter() - started,
+    }
 
 
 def case_overload(ask: Ask) -> dict[str, float]:
-    """Twice more demand than the cells hold."""
-    prompts = [text_of(number + 1, 700) for number in range(16)]
-    replies, wall = at_once(ask, prompts, 32)
+    """Sixteen requests at a time that want twice the cells there are."""
+    prompts = [text_of(number + 1, 640) for number in range(16)]
+    replies, wall = at_once(ask, prompts, 256)
     return {"failed": float(sum(reply.failed for reply in replies)), "wall, s": wall}
 
 
 def case_latecomer(ask: Ask) -> dict[str, float]:
-    """A prompt of 1,500 tokens arrives among seven streams."""
+    """A prompt of about 2,000 tokens arrives among seven streams."""
     box: list[Reply] = []
     prompts = [text_of(number, 20) for number in range(7)]
-    late = threading.Timer(4.0, lambda: box.append(ask(text_of(99, 1200), 4)))
+    late = threading.Timer(2.0, lambda: box.append(ask(text_of(99, 1600), 4)))
     late.start()
-    replies, _ = at_once(ask, prompts, 160)
+    replies, _ = at_once(ask, prompts, 256)
     late.join()
     gaps = sorted(gap for reply in replies for gap in reply.gaps)
-    return {"largest gap ÷ median gap": gaps[-1] / statistics.median(gaps)}
+    first = box[0].times[0]
+    return {"largest gap ÷ median gap": gaps[-1] / statistics.median(gaps), "its wait, s": first}
 
 
-CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], int]] = {
-    "streams": (case_streams, SLOTS * CONTEXT),
-    "prefix": (case_prefix, SLOTS * CONTEXT),
-    "conversations": (case_conversations, SLOTS * CONTEXT),
-    "overload": (case_overload, SLOTS * CONTEXT),
-    "latecomer": (case_latecomer, SLOTS * CONTEXT),
+CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], Setup]] = {
+    "streams": (case_streams, Setup(rounds=3)),
+    "prefix": (case_prefix, Setup()),
+    "conversations": (case_conversations, Setup(slots=4)),
+    "overload": (case_overload, Setup(slots=0, rounds=1)),
+    "latecomer": (case_latecomer, Setup()),
 }
 
 
@@ -256,19 +298,21 @@ def create_model(home: str) -> None:
 def main() -> None:
     chosen = sys.argv[1:] or list(CASES)
     print(f"{'case':14} {'what':26} {'pannier':>9} {'llama-srv':>9} {'ratio':>6}")
-    with tempfile.TemporaryDirectory() as home:
-        create_model(home)
-        for name in chosen:
-            case, cells = CASES[name]
-            with pannier(home) as ask:
-                mine = case(ask)
-            with llama_server(cells) as ask:
-                other = case(ask)
-            for what, value in mine.items():
-                ratio = value / other[what] if other[what] else float("nan")
-                print(
-                    f"{name:14} {what:26} {value:9.2f} {other[what]:9.2f} {ratio:6.2f}", flush=True
-                )
+    for name in chosen:
+        case, setup = CASES[name]
+        rounds = []
+        for _ in range(setup.rounds):
+            # A store of its own, so that no round finds states that another kept on disk.
+            with tempfile.TemporaryDirectory() as home:
+                create_model(home)
+                with pannier(home, setup) as ask:
+                    mine = case(ask)
+            with llama_server(setup) as ask:
+                rounds.append((mine, case(ask)))
+        for what in rounds[0][0]:
+            ours, theirs = (statistics.median(run[side][what] for run in rounds) for side in (0, 1))
+            ratio = ours / theirs if theirs else float("nan")
+            print(f"{name:14} {what:26} {ours:9.2f} {theirs:9.2f} {ratio:6.2f}", flush=True)
 
 
 if __name__ == "__main__":

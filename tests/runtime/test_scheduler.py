@@ -153,6 +153,20 @@ def order(room: WaitingRoom, step: int = 0) -> list[int]:
     return [sequence.key for sequence in room.in_order(step=step)]
 
 
+def test_many_short_prompts_beside_one_stream_start_together() -> None:
+    backend = backend_of(4000)
+    engine = engine_of(backend)
+    engine.add(0, request_of(max_tokens=50), [1, 2])
+    engine.step()
+    for key in range(1, 8):
+        engine.add(key, request_of(max_tokens=50), [1 + key % 6, *[1 + key // 6] * 40])
+    engine.scheduler.prefill_beside_streams = 16
+    engine.step()
+    assert not any(sequence.is_prefilling for sequence in engine.scheduler.running)
+    assert not engine.scheduler.waiting
+    assert engine.stats().prompt_tokens_computed > 7 * 38
+
+
 def test_one_client_does_not_keep_another_waiting() -> None:
     room = WaitingRoom()
     for key in range(5):
