@@ -65,7 +65,7 @@ class ModelFiles:
     weights: tuple[Path, ...]
     projector: Path | None = None
     adapters: tuple[Path, ...] = ()
-    draft: Path | None = None
+    draft: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +112,5 @@ class ModelSpec:
             weights=paths[Role.WEIGHTS],
             projector=next(iter(paths[Role.PROJECTOR]), None),
             adapters=paths[Role.ADAPTER],
-            draft=next(iter(paths[Role.DRAFT]), None),
+            draft=paths[Role.DRAFT],
         )

@@ -117,6 +117,11 @@ class Answer:
         """How many likely tokens to name beside the drawn one."""
         return self.request.logprobs or 0
 
+    @property
+    def most_left(self) -> int:
+        """How many more tokens may come."""
+        return self.max_tokens - self._drawn
+
     def note_start(self, now_ns: int) -> None:
         """Its first row is about to be computed."""
         if not self._started_ns:

@@ -13,13 +13,13 @@ from collections.abc import Sequence as Sequenced
 from .answer import Answer, Piece, Vocabulary
 from .backend import Backend, DecodeStatus, TokenGate, TokenSampler
 from .checkpoints import Checkpoints, marks
+from .guesses import Drafter, Guesses
 from .hoststates import HostStates
 from .pace import Pace
 from .plan import Plan, Tuning
 from .request import LATE, FinishReason, GenerationRequest
 from .scheduler import Scheduler
 from .sequence import Sequence
-from .speculate import MAX_STREAMS
 from .stats import EngineStats
 
 # A sequence whose decoding fails this often in a row is given up.
@@ -40,15 +40,24 @@ class Engine:
         checkpoints: Checkpoints | None = None,
         tuning: Tuning | None = None,
         max_draft: int = 0,
+        drafter: Drafter | None = None,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`max_draft` tokens are guessed ahead at most; 0 turns that off."""
+        """`max_draft` tokens are guessed ahead at most, also by `drafter`; 0 turns that off."""
         self._backend = backend
         self._vocabulary = vocabulary
         self._context_length = min(context_length, backend.num_cells)
         self._clock_ns = clock_ns
-        self._max_draft = max_draft
         self._pace = Pace(backend.batch_size)
+        self.guesses: Guesses | None = None
+        if max_draft and backend.can_share:
+            self.guesses = Guesses(
+                self._pace,
+                most=max_draft,
+                drafter=drafter,
+                context_length=self._context_length,
+                clock_ns=clock_ns,
+            )
         self._sequences: dict[int, Sequence] = {}
         self._has_deadlines = False
         self._mean_request_s = 1.0
@@ -74,6 +83,8 @@ class Engine:
             prompt_tokens_computed=scheduler.prompt_computed,
             prompt_tokens_shared=scheduler.prompt_shared,
             answer_tokens=self._answer_tokens,
+            tokens_drafted=0 if self.guesses is None else self.guesses.drafted,
+            tokens_accepted=0 if self.guesses is None else self.guesses.accepted,
             preemptions=scheduler.preemptions,
             running=len(scheduler.running),
             waiting=len(scheduler.waiting),
@@ -139,8 +150,9 @@ class Engine:
         started = self._clock_ns()
         late = self._end_late(started) if self._has_deadlines else []
         scheduler.prefill_beside_streams = self._pace.prefill_rows
-        if self._max_draft:
-            self._guess()
+        if self.guesses is not None:
+            self.guesses.guess(scheduler.running)
+        planned = self._clock_ns()
         plan = scheduler.plan()
         if not plan.rows:
             return late
@@ -151,22 +163,12 @@ class Engine:
         if status is not DecodeStatus.DONE:
             return late + self._recover(plan, status)
         scheduler.applied(plan)
+        took = self._clock_ns() - planned
         if not plan.num_drafted:
-            took = self._clock_ns() - started
             self._pace.note(took, streams=plan.num_streams, rows=len(plan.rows))
+        elif self.guesses is not None and len(plan.rows) == plan.num_streams + plan.num_drafted:
+            self.guesses.note_step(plan, took)
         return late + self._draw(plan)
-
-    def _guess(self) -> None:
-        """Give streams drafts where that pays."""
-        streams = self.scheduler.running
-        if len(streams) > MAX_STREAMS or not self._backend.can_share:
-            return
-        for sequence in streams:
-            room = self._context_length - len(sequence.tokens) - 1
-            if not sequence.is_prefilling and not sequence.is_exclusive:
-                sequence.draft = sequence.work.lookup.draft(
-                    sequence.tokens, min(self._max_draft, room), row_share=self._pace.row_share
-                )
 
     def _draw(self, plan: Plan) -> list[Piece]:
         plain = [(sequence, row) for sequence, row in plan.draws if not sequence.draft]
@@ -194,7 +196,8 @@ class Engine:
             if reason is not None or number == len(draft) or token != draft[number]:
                 break
             accepted += 1
-        sequence.work.lookup.note(accepted, len(draft))
+        if self.guesses is not None:
+            self.guesses.note(sequence, accepted, len(draft))
         if length + accepted < sequence.computed:
             self.scheduler.cut(sequence, length + accepted)
         return self._piece(sequence, reason)
@@ -255,6 +258,8 @@ class Engine:
 
     def _drop(self, sequence: Sequence) -> None:
         sequence.work.close()
+        if self.guesses is not None:
+            self.guesses.forget(sequence.key)
         del self._sequences[sequence.key]
         self.scheduler.remove(sequence)
 

@@ -52,6 +52,7 @@ class MemoryPlan:
         is_whole: whether all layers are on GPUs that are wanted there.
         is_on_gpus: whether all layers are.
         fits_gpus: whether what GPUs shall hold fits them.
+        draft: how its draft model is loaded beside it; None where it goes without.
     """
 
     num_ctx: int
@@ -63,16 +64,19 @@ class MemoryPlan:
     is_whole: bool = True
     is_on_gpus: bool = False
     fits_gpus: bool = True
+    draft: MemoryPlan | None = None
 
     @property
     def total(self) -> int:
         """Bytes in all."""
-        return self.weights + self.cells + self.work
+        own = self.weights + self.cells + self.work
+        return own + (0 if self.draft is None else self.draft.total)
 
     @property
     def on_gpus(self) -> int:
         """Bytes on all GPUs."""
-        return sum(self.placement.on_gpus)
+        own = sum(self.placement.on_gpus)
+        return own + (0 if self.draft is None else self.draft.on_gpus)
 
     @property
     def shown_on_gpus(self) -> int:

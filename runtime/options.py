@@ -15,6 +15,7 @@ from pannier.pkgmgr.errors import InvalidOption
 from pannier.pkgmgr.modelfile.parameters import CHOICES
 
 from .request import LoadOptions, SamplingParams
+from .speculate import MAX_DRAFT
 
 _INT32_MAX = 2**31 - 1
 # Below this no prompt of any template fits (Ollama's floor).
@@ -22,8 +23,6 @@ _MIN_CONTEXT = 4
 # More threads than any machine that we know has; the library allocates per thread.
 _MAX_THREADS = 512
 _MAX_STOPS = 64
-# Guesses further ahead hardly ever come true, and each needs room for logits.
-MAX_DRAFT = 8
 # Devices that one library can hold (llama_max_devices).
 MAX_GPUS = 16
 
@@ -216,7 +215,7 @@ def _load(values: dict[str, Any], defaults: LoadOptions | None) -> LoadOptions |
     if "main_gpu" in values:
         values["main_gpu"] = min(max(values["main_gpu"], 0), 255)
     if "draft_num_predict" in values:
-        values["draft_num_predict"] = min(max(values["draft_num_predict"], 0), MAX_DRAFT)
+        values["draft_num_predict"] = min(max(values["draft_num_predict"], -1), MAX_DRAFT)
     if "num_parallel" in values:
         values["num_parallel"] = min(max(values["num_parallel"], 0), 256)
     if "kv_cache_type" in values:

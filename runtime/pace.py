@@ -32,6 +32,11 @@ class Pace:
         return max(MIN_ROWS, min(self._batch_size, int(extra / self._prefill_row_ns)))
 
     @property
+    def stream_step_ns(self) -> float:
+        """What a step of streams alone takes; 0 while unknown."""
+        return self._stream_step_ns
+
+    @property
     def row_share(self) -> float:
         """What one more row costs, as a share of a step of streams alone; 0 while unknown."""
         if self._stream_step_ns <= 0:

@@ -200,6 +200,7 @@ class RunnerProcess:
             "op": "load",
             "weights": [str(path) for path in files.weights],
             "adapters": [str(path) for path in files.adapters],
+            "draft": self._draft(files, options),
             "options": frames.encode_options(
                 self._plan.options(replace(options, num_thread=self._threads))
             ),
@@ -229,6 +230,16 @@ class RunnerProcess:
     def _model_info(self, facts: dict[str, Any]) -> ModelInfo:
         plan = self._plan
         return ModelInfo(**facts, size=plan.total, size_vram=plan.shown_on_gpus)
+
+    def _draft(self, files: ModelFiles, options: LoadOptions) -> frames.Message | None:
+        plan = self._plan.draft
+        if plan is None:
+            return None
+        return {
+            "weights": [str(path) for path in files.draft],
+            "options": frames.encode_options(plan.options(options)),
+            "num_ctx": plan.num_ctx,
+        }
 
     def _refusal(self, message: frames.Message) -> EngineError:
         if message["kind"] == "EngineMissing":

@@ -191,8 +191,8 @@ class LoadOptions:
         num_thread: 0 takes the physical cores that this process may use.
         num_parallel: sequences at a time.
         cache_type: of the cells' keys and values: f16, q8_0 or q4_0.
-        draft_num_predict: tokens that are guessed ahead from the text so far, and checked in one
-            step; 0 is none.
+        draft_num_predict: most tokens that are guessed ahead, from the text so far or by the
+            model's draft model, and checked in one step; 0 is none.
         split_mode: how GPUs share the model: none, layer or row.
         tensor_split: each GPU's share, any unit; empty is by their memory.
         top_p_prefilter: see `TOP_P_PREFILTER`.
@@ -206,7 +206,7 @@ class LoadOptions:
     num_thread: int = 0
     num_parallel: int = 0
     cache_type: str = "f16"
-    draft_num_predict: int = 0
+    draft_num_predict: int = -1
     split_mode: str = "layer"
     tensor_split: tuple[float, ...] = ()
     top_p_prefilter: float = TOP_P_PREFILTER

@@ -176,16 +176,20 @@ def read_headers(source: ModelSource) -> list[gguf.Header]:
         InvalidGGUF: a file is none, or breaks a bound.
         LoadError: a file is not there.
     """
+    return read_checked(source.files.weights, f"the model file{{}} of {source.name}")
+
+
+def read_checked(paths: Sequence[Path], name: str) -> list[gguf.Header]:
+    """The checked headers of files; `name` has a place for which of them one is."""
     headers = []
-    for number, path in enumerate(source.files.weights, start=1):
-        part = f" (file {number})" if len(source.files.weights) > 1 else ""
-        name = f"the model file{part} of {source.name}"
+    for number, path in enumerate(paths, start=1):
+        one = name.format(f" (file {number})" if len(paths) > 1 else "")
         try:
             with path.open("rb") as stream:
                 size = path.stat().st_size
-                header = gguf.read_header(stream, size=size, name=name)
+                header = gguf.read_header(stream, size=size, name=one)
         except OSError as error:
-            raise LoadError(f"cannot read {name}: {error.strerror}") from error
-        gguf.check(header, size=size, name=name)
+            raise LoadError(f"cannot read {one}: {error.strerror}") from error
+        gguf.check(header, size=size, name=one)
         headers.append(header)
     return headers

@@ -26,6 +26,8 @@ from .constraingate import Constrainer
 from .context import ContextParams, LlamaBackend
 from .cores import usable_cores
 from .diskstates import DiskStates
+from .draft import DraftModel
+from .draftcontext import load_draft
 from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
 from .errors import EngineError, LoadError
@@ -33,9 +35,8 @@ from .hoststates import HostStates
 from .memory import DEFAULT_SEQUENCES, RECURRENT_COPIES
 from .model import Model
 from .native import native
-from .options import MAX_DRAFT
 from .request import GenerationRequest, LoadOptions
-from .speculate import MAX_STREAMS
+from .speculate import MAX_STREAMS, most_drafted
 
 # A pre-tokenizer's recursive regular expression took 60,000 equal letters to overflow 8 MiB; with
 # 512 MiB 120,000 pass. It is address space, used only where it is needed.
@@ -62,9 +63,12 @@ class Runner:
         self._steps = 0
         self._told: list[int] = []
         self._backend: LlamaBackend | None = None
+        self._draft_backend: LlamaBackend | None = None
         self.model = Model.load(paths, options, on_progress=self._report_progress)
         self.context_length: int = load["num_ctx"]
         adapters = [self.model.load_adapter(Path(path)) for path in load["adapters"]]
+        draft = load["draft"]
+        self._max_draft = most_drafted(options.draft_num_predict, has_model=draft is not None)
         params = self._context_params(options, load["num_contexts"])
         folder = load["states"]
         self._states = (
@@ -73,7 +77,8 @@ class Runner:
         self.num_cells = 0
         self.engine: Engine | None = None
         if self.model.can_generate:
-            self.engine = self._make_engine(params, adapters, options)
+            drafter = None if draft is None else self._load_draft(draft, params.threads)
+            self.engine = self._make_engine(params, adapters, options, drafter)
         self._embedding = EmbeddingDesk(
             self.model, context_length=self.context_length, threads=params.threads, send=self.send
         )
@@ -87,8 +92,22 @@ class Runner:
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
 
+    def _load_draft(self, draft: frames.Message, threads: int) -> DraftModel:
+        self._draft_backend, drafter = load_draft(
+            [Path(path) for path in draft["weights"]],
+            frames.decode_options(draft["options"]),
+            vocabulary_size=self.model.vocabulary_size,
+            context_length=draft["num_ctx"],
+            threads=threads,
+        )
+        return drafter
+
     def _make_engine(
-        self, params: ContextParams, adapters: list[Any], options: LoadOptions
+        self,
+        params: ContextParams,
+        adapters: list[Any],
+        options: LoadOptions,
+        drafter: DraftModel | None,
     ) -> Engine:
         backend = self._backend = LlamaBackend(self.model, params, adapters=adapters)
         self.num_cells = backend.num_cells
@@ -100,7 +119,8 @@ class Runner:
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
             states=self._states,
             checkpoints=Checkpoints(budget),
-            max_draft=min(options.draft_num_predict, MAX_DRAFT),
+            max_draft=self._max_draft,
+            drafter=drafter,
         )
 
     def _context_params(self, options: LoadOptions, contexts: int) -> ContextParams:
@@ -109,7 +129,7 @@ class Runner:
             num_cells=self.context_length * contexts,
             num_sequences=self._num_sequences(options),
             batch_size=max(32, min(options.num_batch, self.context_length)),
-            num_outputs=self._num_sequences(options) + MAX_STREAMS * options.draft_num_predict,
+            num_outputs=self._num_sequences(options) + MAX_STREAMS * self._max_draft,
             cache_type=options.cache_type,
             sampling_threads=threads,
             top_p_prefilter=options.top_p_prefilter,
@@ -267,8 +287,9 @@ class Runner:
 
     def _use_threads(self, count: int) -> None:
         self._embedding.use_threads(count)
-        if self._backend is not None:
-            self._backend.use_threads(count)
+        for backend in (self._backend, self._draft_backend):
+            if backend is not None:
+                backend.use_threads(count)
 
     def _post(self, action: Callable[[], None]) -> None:
         with self._wake:
@@ -331,6 +352,8 @@ def main(arguments: list[str]) -> int:
         return 0
     limit(address_space=load["address_space"], cpu_seconds=load["cpu_seconds"])
     files = [Path(path) for path in load["weights"] + load["adapters"]]
+    if load["draft"] is not None:
+        files += [Path(path) for path in load["draft"]["weights"]]
     confine(files, writable=Path(load["states"]) if load["states"] else None)
     threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
     started = time.monotonic_ns()

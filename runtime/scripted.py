@@ -106,6 +106,7 @@ class ScriptedBackend:
         if len(rows) + len(self._cells) > self.num_cells:
             return DecodeStatus.NO_ROOM
         self._predictions = {}
+        self._lose_cells()
         for number, row in enumerate(rows):
             seen = self.seen(row.sequence)
             assert row.position == (seen[-1][0] + 1 if seen else 0), "a gap in the positions"
@@ -119,7 +120,6 @@ class ScriptedBackend:
             if row.output:
                 self._predictions[number] = [*seen, (row.position, row.token)]
         self.decoded_rows += len(rows)
-        self._lose_cells()
         return DecodeStatus.DONE
 
     def sampler(

@@ -13,21 +13,36 @@ from collections.abc import Sequence
 _NGRAM = 3
 # Beside more streams than this the batch is full enough without guesses.
 MAX_STREAMS = 2
+# Guesses further ahead hardly ever come true, and each needs room for logits.
+MAX_DRAFT = 8
+# Where there is a draft model and nobody says how far ahead it should guess.
+DEFAULT_DRAFT = 4
 _WEIGHT = 0.1
 _FIRST_CHANCE = 0.6
 # A guess must be this much likelier to come true than what its row costs of a step.
 _MARGIN = 1.2
 
 
+def most_drafted(asked: int, *, has_model: bool) -> int:
+    """The longest draft for what the option `draft_num_predict` says, -1 where it says nothing.
+
+    >>> most_drafted(-1, has_model=True), most_drafted(-1, has_model=False)
+    (4, 0)
+    """
+    if asked >= 0:
+        return min(asked, MAX_DRAFT)
+    return DEFAULT_DRAFT if has_model else 0
+
+
 class PromptLookup:
     """The n-grams of one sequence, and how its guesses did."""
 
-    __slots__ = ("_after", "_chance", "_indexed")
+    __slots__ = ("_after", "_indexed", "chance")
 
     def __init__(self) -> None:
         self._after: dict[tuple[int, ...], int] = {}
         self._indexed = 0
-        self._chance = _FIRST_CHANCE
+        self.chance = _FIRST_CHANCE
 
     def draft(self, tokens: Sequence[int], most: int, *, row_share: float) -> tuple[int, ...]:
         """At most `most` tokens that may follow; none where that does not pay.
@@ -35,16 +50,16 @@ class PromptLookup:
         `row_share` is what one more row costs, as a share of a step.
         """
         self._index(tokens)
-        if most <= 0 or self._chance < row_share * _MARGIN:
+        if most <= 0 or self.chance < row_share * _MARGIN:
             # Forgive slowly: the text may turn to what repeats.
-            self._chance += (_FIRST_CHANCE - self._chance) * 0.01
+            self.chance += (_FIRST_CHANCE - self.chance) * 0.01
             return ()
         start = self._after.get(tuple(tokens[-_NGRAM:]))
         return () if start is None else tuple(tokens[start : start + most])
 
     def note(self, accepted: int, drafted: int) -> None:
         """How many tokens of a draft came true."""
-        self._chance += (accepted / drafted - self._chance) * _WEIGHT
+        self.chance += (accepted / drafted - self.chance) * _WEIGHT
 
     def _index(self, tokens: Sequence[int]) -> None:
         """Take in new tokens, but for the n-gram at the very end."""

@@ -15,6 +15,7 @@ class EngineStats:
         prompt_tokens_shared: not decoded, since their state was in cells, in main memory or on
             disk when their request was admitted.
         answer_tokens: drawn.
+        tokens_drafted: guessed ahead; `tokens_accepted` of them came true.
         preemptions: requests put back into the queue because the cells were full.
         running: requests that have cells.
         waiting: requests that have none yet, or lost them.
@@ -24,6 +25,8 @@ class EngineStats:
     prompt_tokens_computed: int = 0
     prompt_tokens_shared: int = 0
     answer_tokens: int = 0
+    tokens_drafted: int = 0
+    tokens_accepted: int = 0
     preemptions: int = 0
     running: int = 0
     waiting: int = 0

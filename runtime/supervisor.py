@@ -1,8 +1,7 @@
 """`interface.Runtime`: which models are in memory, in which process, and for how long.
 
-One runner process per model. A model is loaded on first use, kept `keep_alive` seconds after the
-last, and let go when its process died; the next request then loads it again. All methods may be
-called from any thread; nothing blocks under the one lock here but dictionary work.
+One process per model, from its first use until `keep_alive` seconds after the last, or its death.
+Any thread may call all methods; nothing blocks under the one lock here but dictionary work.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.gguf import Header
 
 from .crashes import CrashLog
+from .draftplan import with_draft
 from .errors import CrashedInLoading, LoadError, RunnerDied
 from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
 from .machine import Machine
@@ -341,7 +341,7 @@ class Supervisor:
                     self._dismiss(victim)
             if victim is None:
                 if is_enough:
-                    return plan
+                    return with_draft(plan, resident, headers[0], room)
                 raise out_of_room(resident, plan, others, room)
             victim.gone.wait(RELOAD_WAIT_S)
 

@@ -27,6 +27,7 @@ from ..reference import Reference
 from ..store.store import Store
 from ..transfer.events import OnEvent, ignore
 from ..unpack import unpack
+from ..vocabularies import why_no_draft
 from .gather import Headed, StoredFile, describe, draft_files, gather
 from .quantized import Quantizer, with_quantized_weights
 from .recipe import Ingredients, read_recipe
@@ -136,6 +137,7 @@ def _draft(store: Store, ingredients: Ingredients, fetch: Fetch | None) -> Model
     all_files = _laid_over(base, draft_files(files))
     if not any(file.role is Role.WEIGHTS for file in all_files):
         raise InvalidInput("no FROM names a model", hint="FROM takes a GGUF file or a model's name")
+    _check_draft_model(store, files, all_files)
     annotations = {mt.VERSION: metadata.version("pannier"), **ingredients.annotations}
     if base:
         annotations[mt.BASE_DIGEST] = str(base.digest)
@@ -175,6 +177,26 @@ def _read_base(store: Store, reference: Reference, fetch: Fetch | None) -> Model
 def _headed(store: Store, file: StoredFile) -> Headed:
     """The header is read from the store's own copy, which nobody can change any more."""
     return Headed(file, read_checked_header(store.path(file.digest), name=file.name))
+
+
+def _check_draft_model(
+    store: Store, files: Sequence[Headed], all_files: Sequence[DraftFile]
+) -> None:
+    """Refuse a new draft model that the weights, new or the base's, could never use."""
+    drafting = [item for item in files if item.role is Role.DRAFT]
+    if not drafting:
+        return
+    weights = next(file for file in all_files if file.role is Role.WEIGHTS)
+    try:
+        target = _headed(store, StoredFile(weights.digest, weights.size, "the base's weights"))
+    except InvalidInput:  # weights in another format, which are kept all the same
+        return
+    reason = why_no_draft(target.header, drafting[0].header)
+    if reason is not None:
+        raise InvalidInput(
+            f"{drafting[0].file.name} cannot draft for this model: {reason}",
+            hint="DRAFT takes a small model of the same family, with the same vocabulary",
+        )
 
 
 def _laid_over(base: ModelSpec | None, files: tuple[DraftFile, ...]) -> tuple[DraftFile, ...]:

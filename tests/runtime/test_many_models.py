@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from support.models import source_of
 from pannier.pkgmgr import gguf
 from pannier.pkgmgr.digest import Digest
 from pannier.runtime.crashes import FIRST_DELAY_S, MAX_CRASHES, WINDOW_S, CrashLog
+from pannier.runtime.devices import Device, DeviceKind
+from pannier.runtime.draftplan import plan_draft
 from pannier.runtime.errors import LoadError, OutOfMemory, Quarantined, RunnerDied
 from pannier.runtime.interface import ModelSource
-from pannier.runtime.machine import Machine, RunnerLimits
+from pannier.runtime.machine import Machine, Room, RunnerLimits
 from pannier.runtime.memory import available_memory, cells_by_block, plan_memory
 from pannier.runtime.process import RunnerProcess
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
+from pannier.runtime.speculate import MAX_STREAMS
 from pannier.runtime.supervisor import Supervisor
 
 DIGEST = Digest.of(b"a model")
@@ -48,6 +52,34 @@ def test_what_is_left_open_is_made_to_fit(tmp_path: Path) -> None:
     assert (hopeless.num_ctx, hopeless.num_contexts) == (512, 1)
     fixed = plan_memory([header], LoadOptions(num_ctx=1024, num_parallel=2), free=0)
     assert (fixed.num_ctx, fixed.num_contexts) == (1024, 2)
+
+
+def test_a_draft_model_is_counted_and_left_out_where_there_is_no_room(tmp_path: Path) -> None:
+    header = header_of(tiny_llama(tmp_path / "m.gguf", context=4096))
+    options = LoadOptions(num_ctx=2048, num_parallel=1)
+    alone = plan_memory([header], options, free=1 << 40)
+    draft = plan_draft([header], options, alone, Room(1 << 40))
+    assert draft is not None
+    assert draft.cells == sum(cells_by_block(header)) * MAX_STREAMS * 2048
+    both = replace(alone, draft=draft)
+    assert both.total == both.in_main_memory == alone.total + draft.total
+    assert plan_draft([header], options, alone, Room(both.total)) == draft
+    assert plan_draft([header], options, alone, Room(both.total - 1)) is None
+
+
+def test_a_draft_model_goes_on_the_gpu_beside_its_model(tmp_path: Path) -> None:
+    header = header_of(tiny_llama(tmp_path / "m.gguf", context=4096))
+    options = LoadOptions(num_ctx=2048)
+    gpu = Device("GPU0", "a card", DeviceKind.GPU, 1 << 34, 1 << 34, "")
+    room = Room(1 << 40, gpus=(gpu,))
+    draft = plan_draft([header], options, room.plan([header], options), room)
+    assert draft is not None
+    assert draft.is_on_gpus
+    just_enough = room.plan([header], options).on_gpus + room.reserve + (1 << 16)
+    full = replace(room, gpus=(replace(gpu, free=just_enough),))
+    draft = plan_draft([header], options, full.plan([header], options), full)
+    assert draft is not None
+    assert not draft.placement.gpu_layers
 
 
 def test_a_context_is_never_longer_than_the_model_was_trained_for(tmp_path: Path) -> None:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pannier.runtime.answer import Piece, Vocabulary
 from pannier.runtime.backend import DecodeStatus, Row
 from pannier.runtime.checkpoints import Checkpoints
 from pannier.runtime.context import ContextParams, LlamaBackend
 from pannier.runtime.engine import Engine
+from pannier.runtime.guesses import Drafter
 from pannier.runtime.hoststates import HostStates
 from pannier.runtime.model import Model
 from pannier.runtime.request import GenerationRequest, SamplingParams
 
 GREEDY = SamplingParams(temperature=0)
+
+
+class CountedBackend(LlamaBackend):
+    """Counts its steps."""
+
+    steps = 0
+
+    def decode(self, rows: Sequence[Row]) -> DecodeStatus:
+        self.steps += 1
+        return super().decode(rows)
 
 
 class Bench:
@@ -26,10 +39,11 @@ class Bench:
         states: int = 0,
         checkpoints: int = 0,
         max_draft: int = 0,
+        drafter: Drafter | None = None,
         samplers: int = 1,
     ) -> None:
-        params = ContextParams(cells, 16, 256, 16, 1, 1, sampling_threads=samplers)
-        self.backend = LlamaBackend(model, params)
+        params = ContextParams(cells, 16, 256, 16 + 2 * max_draft, 1, 1, sampling_threads=samplers)
+        self.backend = CountedBackend(model, params)
         vocabulary = Vocabulary(model.pieces, model.end_tokens, model.control_tokens)
         self.engine = Engine(
             self.backend,
@@ -37,6 +51,9 @@ class Bench:
             context_length=context,
             max_running=8,
             max_draft=max_draft,
+            drafter=drafter,
+            # A clock on which steps take a millisecond and nothing else takes any time.
+            clock_ns=lambda: self.backend.steps * 1_000_000,
             states=HostStates(states),
             checkpoints=Checkpoints(checkpoints),
         )

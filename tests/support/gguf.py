@@ -33,6 +33,7 @@ def tiny_llama(
     context: int = 512,
     seed: int = 1,
     metadata: Mapping[str, str | int | float | bool] | None = None,
+    words: Sequence[str] = WORDS,
 ) -> Path:
     """Write a loadable llama model of about 130 kB with random weights; returns `path`.
 
@@ -40,7 +41,7 @@ def tiny_llama(
     Any text can be tokenised. The same arguments give the same bytes.
     """
     writer = writer_of(path)
-    tokens = add_vocabulary(writer)
+    tokens = add_vocabulary(writer, words)
     _describe(writer, name=name, template=template, blocks=blocks, context=context)
     _add_metadata(writer, metadata or {})
     _tensors(writer, blocks=blocks, vocabulary=tokens, seed=seed)
@@ -289,13 +290,13 @@ def _describe(writer: Any, *, name: str, template: str | None, blocks: int, cont
         writer.add_chat_template(template)
 
 
-def add_vocabulary(writer: Any) -> int:
+def add_vocabulary(writer: Any, words: Sequence[str] = WORDS) -> int:
     """Add the vocabulary that `tiny_llama` has, where there is a writer; returns its size."""
     tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
     types = [2, 3, 3] + [6] * 256
     ascii_tokens = [chr(code) for code in range(33, 127)]
-    tokens += [*ascii_tokens, *WORDS]
-    types += [1] * (len(ascii_tokens) + len(WORDS))
+    tokens += [*ascii_tokens, *words]
+    types += [1] * (len(ascii_tokens) + len(words))
     if writer is not None:
         writer.add_tokenizer_model("llama")
         writer.add_token_list(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pannier.runtime.answer import Piece, Vocabulary
@@ -34,6 +35,24 @@ class Asked:
     tokens: int = 0
     end: Piece | None = None
     is_cancelled: bool = False
+
+
+class RandomDrafter:
+    """Implements `guesses.Drafter`; its guesses are those of a seed, which may be the right one."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self.known: set[int] = set()
+
+    def follow(self, key: int, tokens: Sequence[int]) -> bool:
+        self.known.add(key)
+        return self._dice.random() < 0.9
+
+    def draft(self, tokens: Sequence[int], most: int) -> tuple[int, ...]:
+        return tuple(script(tokens, self._dice.randint(0, 3), self._dice.randint(0, most)))
+
+    def forget(self, key: int) -> None:
+        self.known.discard(key)
 
 
 @dataclass
@@ -75,6 +94,7 @@ class Schedule:
                 group_patience=dice.choice([0, 5, 100]),
             ),
             max_draft=dice.choice([0, 0, 2, 6]),
+            drafter=dice.choice([None, RandomDrafter(dice)]),
             clock_ns=iter(range(10**9)).__next__,
         )
         stems = [[dice.randint(1, 6) for _ in range(context)] for _ in range(3)]

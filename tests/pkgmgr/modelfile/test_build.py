@@ -157,6 +157,16 @@ def test_projector_adapter_and_draft(build: Build, folder: Path) -> None:
     assert spec.details["families"] == ["llama", "clip"]
 
 
+def test_a_draft_model_with_other_tokens_is_refused(build: Build, folder: Path) -> None:
+    make.tiny_llama(folder / "small.gguf", blocks=1, words=[*make.WORDS[:-1], "▁other"])
+    with pytest.raises(ModelfileError) as caught:
+        build("FROM a.gguf\nDRAFT small.gguf\n")
+    assert "small.gguf cannot draft for this model: its token 362 is '▁other'" in str(caught.value)
+    build("FROM a.gguf", "base")
+    with pytest.raises(ModelfileError):
+        build("FROM base\nDRAFT small.gguf\n", "child")
+
+
 def test_home_and_relative_paths(
     build: Build, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
