@@ -92,11 +92,16 @@ def write_volumes(
     """Write the tar as volumes of `size` bytes, and the list of their checksums last.
 
     Raises:
-        InvalidOption: where `size` is too small.
+        InvalidOption: where `size` is too small, or a whole bundle of that name is in the way.
         NoSpace, IntegrityError, BlobNotFound: no checksum list appears.
     """
     if size < MIN_VOLUME or (plan.size // size) >= MAX_VOLUMES - 1:
         raise InvalidOption(f"volumes of {size} bytes: too small, use a larger --split")
+    if path.exists():
+        raise InvalidOption(
+            f"{path} is there already and would be read instead of its volumes",
+            hint=f"rm {path}, or choose another name",
+        )
     checksum_path(path).unlink(missing_ok=True)
     with ExitStack() as closing:
         out = _Splitter(path, size, closing)

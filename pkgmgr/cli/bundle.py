@@ -20,6 +20,7 @@ from .output import Output, human_size
 if TYPE_CHECKING:
     from ..bundle.load import Loaded
     from ..bundle.plan import Plan
+    from ..bundle.source import Item
     from ..reference import Reference
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B?", re.IGNORECASE)
@@ -183,7 +184,7 @@ def list_bundle(path: BundlePath, as_json: Json = False) -> None:
         ("NAME", "DIGEST", "SIZE", "ATTACHED", "LEFT OUT"),
         (
             (
-                model.item.reference.familiar if model.item.reference else model.item.name,
+                _called(model.item),
                 model.item.descriptor.digest.short,
                 human_size(model.size),
                 str(model.num_attachments),
@@ -193,7 +194,7 @@ def list_bundle(path: BundlePath, as_json: Json = False) -> None:
         ),
         records=(
             {
-                "name": str(model.item.reference or model.item.name),
+                "name": _called(model.item),
                 "digest": str(model.item.descriptor.digest),
                 "size": model.size,
                 "attachments": model.num_attachments,
@@ -205,6 +206,10 @@ def list_bundle(path: BundlePath, as_json: Json = False) -> None:
     )
     if damage:
         output.notice(f"note: {damage}")
+
+
+def _called(item: Item) -> str:
+    return item.reference.familiar if item.reference else item.name
 
 
 def verify_bundle(path: BundlePath, as_json: Json = False, quiet: Quiet = False) -> None:
@@ -294,11 +299,10 @@ def _load(source: str, wanted: list[Reference], output: Output) -> Loaded:
     from ..bundle.stream import load_stream
 
     store = Store.open()
-    with output.progress(f"importing {source}") as on_event:
+    place = "standard input" if source == _PIPE else source
+    with output.progress(f"importing {place}") as on_event:
         if source == _PIPE:
-            return load_stream(
-                store, sys.stdin.buffer, wanted, place="standard input", on_event=on_event
-            )
+            return load_stream(store, sys.stdin.buffer, wanted, place=place, on_event=on_event)
         with _found(Path(source)):
             return load(store, Path(source), wanted, on_event=on_event)
 

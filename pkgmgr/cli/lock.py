@@ -46,15 +46,18 @@ def lock(
     from ..lockfile import Lock
 
     store = Store.open()
+    output = Output(as_json=as_json)
     if check:
-        locking.require(store, locking.read_lock(file))
+        held = locking.read_lock(file)
+        locking.require(store, held)
+        _print_pins(output, file, held.pins)
         return
     if not names:
         raise InvalidOption("no model is named", hint="pannier lock NAME...")
     pins = [locking.pin(store, parse_name(name)) for name in names]
     old = locking.read_lock(file) if file.exists() else Lock()
     locking.write_lock(file, old.with_pins(pins))
-    _print_pins(Output(as_json=as_json), file, pins)
+    _print_pins(output, file, pins)
 
 
 def sync(
@@ -89,7 +92,9 @@ def sync(
     locking.require(store, pins)
     _print_pins(output, file, brought)
     if not as_json:
-        output.notice(f"{len(pins.pins)} models are as {file} pins them")
+        count = len(pins.pins)
+        what = f"{count} models are" if count != 1 else "1 model is"
+        output.notice(f"{what} as {file} pins {'them' if count != 1 else 'it'}")
 
 
 def outdated(

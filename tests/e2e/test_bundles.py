@@ -162,6 +162,7 @@ def test_a_lock_is_synced_on_another_machine_and_frozen(
     pannier("push", name)
     lock = tmp_path / "pannier.lock"
     assert pannier("lock", name, "-f", lock).out == f"{digest} {name}\n"
+    assert pannier("lock", "--check", "-f", lock).out == f"{digest} {name}\n"
     other("sync", "--frozen", "-f", lock).fails(4, "is absent, but the lock file pins")
     assert other("sync", "-f", lock).code == 0
     assert other("sync", "--frozen", "-f", lock).code == 0

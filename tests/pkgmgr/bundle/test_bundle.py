@@ -295,6 +295,12 @@ def test_a_shorter_second_export_leaves_no_old_volume(tmp_path: Path, source: St
     assert not volume_path(path, 2).exists()
 
 
+def test_volumes_are_not_hidden_behind_a_whole_bundle(source: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "b.tar", exported(source, NAME))
+    with pytest.raises(InvalidOption, match="there already"):
+        export.write_volumes(plan(source, [TWO]), source, path, size=1 << 20)
+
+
 def test_volumes_must_not_be_tiny(source: Store, tmp_path: Path) -> None:
     with pytest.raises(InvalidOption):
         export.write_volumes(plan(source, [ONE]), source, tmp_path / "b", size=1000)
