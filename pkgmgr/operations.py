@@ -106,7 +106,7 @@ def pull(
     from . import pulling
 
     with ExitStack() as closing:
-        registry = _open(closing, reference, settings)
+        registry = _open(closing, reference, settings, on_event)
         root = registry.resolve(reference)
         chosen = _chosen(registry, root, variant, on_event)
         if chosen.digest != root.digest and reference.digest:
@@ -146,7 +146,7 @@ def push(
     target = destination or reference
     target.require_registry_name()
     with ExitStack() as closing:
-        registry = _open(closing, target, settings)
+        registry = _open(closing, target, settings, on_event)
         mounts = likely_mounts(store, registry.reference)
         copy(store, registry, root, on_event=on_event, mounts=mounts)
         for child, tag in _tagged_children(store.manifest(root.digest)):
@@ -344,10 +344,16 @@ def _tagged_children(content: Manifest | Index) -> Iterator[tuple[Descriptor, st
             yield child, tag
 
 
-def _open(closing: ExitStack, reference: Reference, settings: Settings) -> RegistryRepository:
+def _open(
+    closing: ExitStack, reference: Reference, settings: Settings, on_event: OnEvent = ignore
+) -> RegistryRepository:
+    """A registry whose warnings are told as notices."""
     from .transfer.open import open_registry
 
-    return closing.enter_context(open_registry(reference, settings=settings))
+    def warn(text: str) -> None:
+        on_event(Noticed(text))
+
+    return closing.enter_context(open_registry(reference, settings=settings, on_warning=warn))
 
 
 def _listed(store: Store, entry: Entry) -> Listed:

@@ -15,7 +15,7 @@ from .manifest import Manifest
 from .reference import DEFAULT_HOST, Reference
 from .store.store import Store
 from .transfer.copy import copy
-from .transfer.events import OnEvent
+from .transfer.events import Noticed, OnEvent
 from .transfer.registry import RegistryRepository
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def pull(
         attachments.copy_all(registry, store, reference, attached)
     except PannierError as error:
         # The model is here and whole; what hangs on it is not worth failing for.
-        _log.warning("attachments of %s: %s", reference, error.message)
+        on_event(Noticed(f"what hangs on {reference.familiar} is left out: {error.message}"))
 
 
 def _take_blocks(

@@ -42,6 +42,7 @@ class MirroredRepository(RegistryRepository):
         super().__init__(reference, wire, uploads=uploads)
         self._mirrors = tuple(mirrors)
         self._passed: set[RegistryRepository] = set()
+        self._away: TransferError | None = None
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -68,13 +69,14 @@ class MirroredRepository(RegistryRepository):
         found = self._from_mirror(ask, excused=(NotFound,) if optional else ())
         if found is not None:
             return found
+        if not optional or not any(self._asked()):
+            return super().resolve(reference)
+        # What hangs on a model is not worth failing for where a mirror has the model.
         try:
+            self._require_origin()
             return super().resolve(reference)
         except TransferError as error:
-            if not optional or not any(self._asked()):
-                raise
-            # What hangs on a model is not worth failing for where a mirror has the model.
-            self._warn_of_origin(error)
+            self._miss_origin(error)
             raise ModelNotFound(reference.familiar, place=self.place) from error
 
     def referrers(self, digest: Digest) -> tuple[Descriptor, ...] | None:
@@ -90,12 +92,13 @@ class MirroredRepository(RegistryRepository):
         found = self._from_mirror(ask)
         if found is not None:
             return found
+        if not answers:
+            return super().referrers(digest)
         try:
+            self._require_origin()
             answers.append(super().referrers(digest))
         except TransferError as error:
-            if not answers:
-                raise
-            self._warn_of_origin(error)
+            self._miss_origin(error)
         return answers[-1] or (None if None in answers else ())
 
     @contextmanager
@@ -147,5 +150,16 @@ class MirroredRepository(RegistryRepository):
         if new:
             self.wire.tools.on_warning(f"mirror {mirror.place} is passed over: {error.message}")
 
-    def _warn_of_origin(self, error: TransferError) -> None:
-        self.wire.tools.on_warning(f"signatures were looked for on mirrors only: {error.message}")
+    def _require_origin(self) -> None:
+        """Ask no second time, with all its waits, for what is optional."""
+        if self._away is not None:
+            raise self._away
+
+    def _miss_origin(self, error: TransferError) -> None:
+        self.stop.check()
+        with self._lock:
+            new, self._away = self._away is None, error
+        if new:
+            self.wire.tools.on_warning(
+                f"signatures and the like are looked for on mirrors only: {error.message}"
+            )

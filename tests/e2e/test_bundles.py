@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import PROGRAM, Pannier
-from support.registry import DockerRegistry
+from support.registry import DockerRegistry, free_port
 
 PASSPHRASE = {"PANNIER_KEY_PASSPHRASE": "correct horse"}
 
@@ -172,3 +172,28 @@ def test_a_lock_is_synced_on_another_machine_and_frozen(
     assert (changed["state"], changed["locked"]) == ("changed", digest)
     assert other("update", "-f", lock).code == 0
     assert json.loads(other("outdated", "-f", lock, "--json").out) == []
+
+
+@pytest.mark.registry
+def test_a_lock_is_synced_through_a_mirror_of_a_registry_that_is_away(
+    pannier: Pannier, other: Pannier, tiny: Path, registry: DockerRegistry, tmp_path: Path
+) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    name, lock = f"{away}/team/mirrored:1", tmp_path / "pannier.lock"
+    digest = pannier.create(name, tiny, "SYSTEM Be kind.")
+    assert pannier("push", name, f"{registry.host}/team/mirrored:1").code == 0
+    assert pannier("lock", name, "-f", lock).code == 0
+    other.home.mkdir()
+    (other.home / "settings.toml").write_text(
+        f'[registry."{away}"]\nmirrors = ["{registry.host}"]\n'
+    )
+    done = other("sync", "-f", lock)
+    assert (done.code, done.out) == (0, f"{digest} {name}\n"), done.err
+    assert "on mirrors only: cannot reach" in done.err
+    assert json.loads(other("outdated", "-f", lock, "--json").out) == []
+    pannier.create(name, tiny, "SYSTEM Be brief.")
+    assert pannier("push", name, f"{registry.host}/team/mirrored:1").code == 0
+    (moved,) = json.loads(other("outdated", "-f", lock, "--json").out)
+    assert (moved["state"], moved["locked"]) == ("changed", digest)
+    assert other("pull", name).code == 0
+    other("sync", "--frozen", "-f", lock).fails(4, f"but the lock file pins {digest}")
