@@ -174,6 +174,7 @@ def test_a_lock_is_synced_on_another_machine_and_frozen(
     assert json.loads(other("outdated", "-f", lock, "--json").out) == []
 
 
+@pytest.mark.slow
 @pytest.mark.registry
 def test_a_lock_is_synced_through_a_mirror_of_a_registry_that_is_away(
     pannier: Pannier, other: Pannier, tiny: Path, registry: DockerRegistry, tmp_path: Path
