@@ -32,7 +32,7 @@ DEFAULT_ORIGINS = (
 _METHODS = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _EXPOSED = (
     "X-Request-Id, Docker-Content-Digest, Content-Range, Retry-After, X-Pannier-Ignored,"
-    " X-Pannier-Truncated"
+    " X-Pannier-Truncated, X-Pannier-Truncated-Messages"
 )
 _HEADERS = (
     "Authorization, Content-Type, User-Agent, Accept, X-Requested-With, OpenAI-Beta, x-api-key,"

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 PING_S = 15.0
 JSON = "application/json; charset=utf-8"
 TRUNCATED_HEADER = "X-Pannier-Truncated"
+TRUNCATED_MESSAGES_HEADER = "X-Pannier-Truncated-Messages"
 PING = b": ping\n\n"
 
 # `json.dumps` would make an encoder for every token.
@@ -71,14 +72,20 @@ def from_client(call: Call, fields: Mapping[str, Any] = MappingProxyType({})) ->
 
 
 def marked(response: Response, *answers: Answer) -> Response:
-    """Name the tokens that a context had no room for, if that is known when the headers go."""
-    return with_truncation(response, max(answer.truncated_tokens for answer in answers))
+    """Name the tokens and messages that a context had no room for, as far as is known by now."""
+    return with_truncation(
+        response,
+        max(answer.truncated_tokens for answer in answers),
+        messages=max(answer.trimmed.messages if answer.trimmed else 0 for answer in answers),
+    )
 
 
-def with_truncation(response: Response, tokens: int) -> Response:
-    """An answer with the number of tokens that were left out, if any were."""
-    if tokens:
+def with_truncation(response: Response, tokens: int, *, messages: int = 0) -> Response:
+    """An answer with the numbers of tokens and messages that were left out, if any were."""
+    if tokens or messages:
         response.headers[TRUNCATED_HEADER] = str(tokens)
+    if messages:
+        response.headers[TRUNCATED_MESSAGES_HEADER] = str(messages)
     return response
 
 

@@ -77,19 +77,41 @@ def trim(
     droppable = [i for i, turn in enumerate(turns[:-1]) if turn.role != "system"]
     if total <= limit or not droppable:
         return whole, None
-    low, high = 1, len(droppable)
-    best = None
-    while low < high:
-        middle = (low + high) // 2
-        candidate = _attempt(turns, droppable[:middle], render)
-        if candidate is not None and _size(candidate, fit) <= limit:
-            best, high = (middle, candidate), middle
-        else:
-            low = middle + 1
-    if best is None or best[0] != low:
-        best = (low, render(_without(turns, droppable[:low])))
-    count, rendered = best
+    count, rendered = _fewest(turns, droppable, render, fit, limit)
     return rendered, Trimmed(count, max(0, total - _size(rendered, fit)))
+
+
+def _fewest(
+    turns: Sequence[Message],
+    droppable: Sequence[int],
+    render: Callable[[Sequence[Message]], _R],
+    fit: Fit,
+    limit: int,
+) -> tuple[int, _R]:
+    """How many of the oldest messages must go, and the rendering without them.
+
+    A template may want turns to alternate, and refuse every second number: then the next one is
+    tried.
+    """
+    low, high = 1, len(droppable)
+    best: tuple[int, _R] | None = None
+    while low < high:
+        count = middle = (low + high) // 2
+        candidate = _attempt(turns, droppable[:count], render)
+        if candidate is None and count + 1 < high:
+            count += 1
+            candidate = _attempt(turns, droppable[:count], render)
+        if candidate is not None and _size(candidate, fit) <= limit:
+            best, high = (count, candidate), middle
+        else:
+            low = count + 1
+    if best is None:
+        return len(droppable), render(_without(turns, droppable))
+    if low < best[0]:
+        candidate = _attempt(turns, droppable[:low], render)
+        if candidate is not None and _size(candidate, fit) <= limit:
+            return low, candidate
+    return best
 
 
 def _attempt(

@@ -47,6 +47,28 @@ def test_lost_tokens_of_embedded_texts_are_told(client: WebClient, path: str, fi
         assert reply.json["truncated"] == {"tokens": 40}
 
 
+LONG = [{"role": "user", "content": f"{number} " + "x" * 1000} for number in range(20)]
+CHATS = (
+    ("/api/chat", {"messages": LONG}),
+    ("/v1/chat/completions", {"messages": LONG}),
+    ("/v1/responses", {"input": LONG}),
+    ("/v1/messages", {"messages": LONG, "max_tokens": 9}),
+)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("path", "body"), CHATS)
+def test_messages_that_were_left_out_are_counted_in_headers(
+    client: WebClient, runtime: ScriptedRuntime, path: str, body: dict[str, object], stream: bool
+) -> None:
+    reply = client.post(path, json={**body, "model": "tiny", "stream": stream})
+    assert reply.status_code == 200
+    messages = int(reply.headers["X-Pannier-Truncated-Messages"])
+    prompt = "".join(segment.text for segment in runtime.requests[-1].prompt)
+    assert prompt.count("x" * 1000) == len(LONG) - messages
+    assert int(reply.headers["X-Pannier-Truncated"]) >= messages * 1000
+
+
 @pytest.mark.parametrize(("path", "body"), TEXTS)
 def test_a_request_is_its_addresss(
     client: WebClient, runtime: ScriptedRuntime, path: str, body: dict[str, object]

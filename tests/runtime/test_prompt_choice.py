@@ -175,5 +175,8 @@ def test_a_template_that_refuses_some_beginnings_is_trimmed_past_them() -> None:
         "{{ raise_exception('user first') }}{% endif %}{{ m.content }},{% endfor %}"
     )
     made = builder(None, strict)
-    assert made.chat(turns(9), fit=CharacterFit(31)).text == "44444,55555,66666,77777,88888,"
-    assert made.chat(turns(9), fit=CharacterFit(25)).text == "66666,77777,88888,"
+    for limit in range(6, 54):
+        # With the limit's last position free, as many turns as begin with a user's.
+        room = next(count for count in (9, 7, 5, 3, 1) if count == 1 or 6 * count <= limit)
+        expected = "".join(f"{str(i) * 5}," for i in range(9 - room, 9))
+        assert made.chat(turns(9), fit=CharacterFit(limit)).text == expected, limit
