@@ -93,5 +93,7 @@ def test_without_a_budget_states_are_computed_again() -> None:
 def test_a_window_is_shared_only_where_its_end_is_whole() -> None:
     engine = engine_of(backend_of(window=20))
     assert run(engine, STEM) == [0]
+    # Somebody else's step, for which cells are taken that nobody sees.
+    assert run(engine, [6, 6, 6]) == [0]
     assert run(engine, [*STEM[:200], 6, 6]) == [0]
     assert run(engine, [*STEM, 6, 6]) == [len(STEM)]
