@@ -19,10 +19,12 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from cheroot.server import HTTPRequest
 from cheroot.wsgi import Gateway_10
+
+from pannier.pkgmgr.errors import InvalidInput
 
 from .connections import Reader, new_request_id
 
@@ -45,6 +47,10 @@ _GONE = select.POLLRDHUP | select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 class ClientGone(ConnectionError):
     """The client closed its connection in the middle of a request or an answer."""
+
+
+class MalformedBody(InvalidInput):
+    """A request's body is not in the transfer coding that it claims."""
 
 
 class Body:
@@ -123,6 +129,11 @@ class ChunkedBody(Body):
         super().__init__(rfile, 0, before)
         self._ended = False
         self._first = True
+        self._is_broken = False
+
+    def drain(self, limit: int) -> bool:
+        """See `Body.drain`; behind a malformed chunk there is nothing to be found."""
+        return not self._is_broken and super().drain(limit)
 
     def _at_end(self) -> bool:
         return self._ended
@@ -137,11 +148,11 @@ class ChunkedBody(Body):
 
     def _next_chunk(self) -> None:
         if not self._first and self._rfile.read(2) != b"\r\n":
-            raise ClientGone("malformed chunked body")
+            self._refuse("malformed chunked body")
         self._first = False
         match = _CHUNK_SIZE.fullmatch(self._rfile.readline(1024))
         if match is None:
-            raise ClientGone("malformed chunked body")
+            self._refuse("malformed chunked body")
         self.remaining = int(match[1], 16)
         if not self.remaining:
             self._ended = True
@@ -151,7 +162,11 @@ class ChunkedBody(Body):
         for _ in range(MAX_HEADERS):
             if self._rfile.readline(1024) in (b"\r\n", b""):
                 return
-        raise ClientGone("too many trailers")
+        self._refuse("too many trailers")
+
+    def _refuse(self, reason: str) -> NoReturn:
+        self._is_broken = True
+        raise MalformedBody(reason)
 
 
 class FileRange:
@@ -208,6 +223,7 @@ class Request(HTTPRequest):
         else:
             raise ValueError("Too many headers.")
         self._check_framing(headers)
+        self._read_connection(headers)
         self._expects = headers.pop(b"Expect", b"").lower() == b"100-continue"
 
     def _add_header(self, headers: dict[bytes, bytes], name: bytes, value: bytes) -> None:
@@ -221,6 +237,14 @@ class Request(HTTPRequest):
                 raise ValueError(f"Repeated header {name.decode()}.")
             value = headers[name] + (b"; " if name == b"Cookie" else b", ") + value
         headers[name] = value
+
+    def _read_connection(self, headers: dict[bytes, bytes]) -> None:
+        """Say what cheroot compares letter by letter; it is a list of tokens (RFC 9110 §7.6.1)."""
+        tokens = {item.strip().lower() for item in headers.get(b"Connection", b"").split(b",")}
+        if b"close" in tokens:
+            headers[b"Connection"] = b"close"
+        elif b"keep-alive" in tokens:
+            headers[b"Connection"] = b"Keep-Alive"
 
     def _check_framing(self, headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"Content-Length")

@@ -19,6 +19,7 @@ from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import RegistrySettings, Settings
 from pannier.pkgmgr.transfer.events import OnEvent
 from pannier.runtime.quantize import file_type, quantizer
+from pannier.runtime.template.ollama import OllamaTemplate
 
 from ..errors import RequestError
 from ..service import Service
@@ -96,6 +97,15 @@ def _named(service: Service, name: str, message: str) -> Reference:
         raise RequestError(400, message) from error
 
 
+def _transferred(service: Service, body: TransferRequest) -> Reference:
+    """The model of a transfer; a scheme may stand before its name, as in Ollama."""
+    scheme, separator, rest = body.wanted.partition("://")
+    if separator and scheme == "http" and not body.insecure:
+        raise RequestError(500, "insecure protocol http")
+    known = separator and scheme in ("http", "https")
+    return _named(service, rest if known else body.wanted, "invalid model name")
+
+
 def _settings_for(service: Service, body: TransferRequest) -> Settings:
     """The settings for one transfer; `insecure` means plain HTTP to Ollama."""
     if not body.insecure:
@@ -104,7 +114,7 @@ def _settings_for(service: Service, body: TransferRequest) -> Settings:
 
 
 def _pull(service: Service, body: TransferRequest) -> Response:
-    reference = _named(service, body.wanted, "invalid model name")
+    reference = _transferred(service, body)
     settings = _settings_for(service, body)
 
     def work(on_event: OnEvent, say: Status) -> None:
@@ -123,7 +133,7 @@ def _pull(service: Service, body: TransferRequest) -> Response:
 def _push(service: Service, body: TransferRequest) -> Response:
     if not body.wanted:
         raise RequestError(400, "model is required")
-    reference = _named(service, body.wanted, "invalid model name")
+    reference = _transferred(service, body)
     settings = _settings_for(service, body)
 
     def work(on_event: OnEvent, say: Status) -> None:
@@ -172,6 +182,8 @@ def _create(service: Service, body: CreateRequest) -> Response:
 
 def _ingredients(service: Service, body: CreateRequest) -> Ingredients:
     """What a create request asks for, checked as far as that needs no file."""
+    if body.template:
+        OllamaTemplate(body.template)  # raises where Go could not read it
     if body.requires:
         check_requires(body.requires)
     if len(body.adapters) > 1:

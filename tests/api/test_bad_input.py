@@ -194,6 +194,17 @@ def test_a_body_cut_short_leaves_the_server_alive(server: Server, path: str) -> 
     connection.close()
 
 
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nhelloXX0\r\n\r\n", b"-1\r\n"])
+def test_a_malformed_chunk_is_refused_at_once(server: Server, path: str, chunks: bytes) -> None:
+    with connect(server) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head.encode() + chunks)  # and the client stays
+        reply = read_all(client)
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    check(path, 400, reply.partition(b"\r\n\r\n")[2], "application/json")
+
+
 def test_a_body_beyond_the_limit_is_refused_unread(server: Server) -> None:
     with connect(server) as client:
         size = MAX_BODY_BYTES + 1

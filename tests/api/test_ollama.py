@@ -260,6 +260,15 @@ def test_a_model_is_created_on_top_of_another(client: WebClient) -> None:
     assert shown["license"] == "MIT"
 
 
+@pytest.mark.parametrize("template", ["{{ .Prompt", "{{ nothing .Prompt }}", "{{ end }}"])
+def test_a_template_that_cannot_be_parsed_makes_no_model(client: WebClient, template: str) -> None:
+    body = {"from": "tiny", "model": "made", "template": template, "stream": False}
+    reply = client.post("/api/create", json=body)
+    assert reply.status_code == 400
+    assert "template" in reply.json["error"]
+    assert post(client, "/api/show", model="made").status_code == 404
+
+
 def test_blobs_are_taken_in_by_digest(client: WebClient, store: Store) -> None:
     data = b"some bytes"
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -303,6 +312,11 @@ CASES: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/api/create", {"model": "x", "from": "tiny", "info": {"capabilities": ["x"]}}, 400,
      '"info" is not supported: what a model is, its files say'),
     ("POST", "/api/push", {}, 400, "model is required"),
+    ("POST", "/api/pull", {"model": "http://localhost:9/a/b"}, 500, "insecure protocol http"),
+    ("POST", "/api/push", {"model": "http://localhost:9/a/b", "stream": False}, 500,
+     "insecure protocol http"),
+    ("POST", "/api/push", {"model": "https://localhost:9/a/b", "stream": False}, 404,
+     "model 'localhost:9/a/b:latest' not found"),
     ("POST", "/api/generate", {"model": "tiny", "prompt": "x", "raw": True, "system": "s"}, 400,
      "raw mode does not support template, system, or context"),
     ("POST", "/api/generate", {"model": "tiny", "prompt": "x", "top_logprobs": 21}, 400,

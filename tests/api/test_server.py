@@ -158,6 +158,25 @@ def test_a_malformed_chunk_ends_the_connection(server: Server, body: bytes) -> N
     assert get(server, "/") == (200, b"ok")
 
 
+@pytest.mark.parametrize(
+    ("line", "header"),
+    [(b"GET / HTTP/1.1", b"Connection: Close"), (b"GET / HTTP/1.1", b"Connection: x, CLOSE"),
+     (b"GET / HTTP/1.0", b"X: y")],
+)  # fmt: skip
+def test_a_connection_is_closed_whatever_the_case_of_the_word(
+    server: Server, line: bytes, header: bytes
+) -> None:
+    assert exchange(server, line + b"\r\nHost: x\r\n" + header + b"\r\n\r\n").endswith(b"ok")
+
+
+def test_a_connection_of_http_1_0_is_kept_where_it_is_asked_for(server: Server) -> None:
+    request = b"GET / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+    with connect(server) as client:
+        for _ in range(2):
+            client.sendall(request)
+            read_until(client, b"ok")
+
+
 def test_headers_beyond_the_limit_are_refused(server: Server) -> None:
     answer = exchange(server, b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40000 + b"\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")

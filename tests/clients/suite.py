@@ -266,7 +266,7 @@ def _() -> None:
     answer = openais().chat.completions.create(
         model=TOOLS_MODEL, messages=ASK, tools=[TOOL], tool_choice="required", max_tokens=100
     )
-    (call,) = answer.choices[0].message.tool_calls
+    call, *_ = answer.choices[0].message.tool_calls
     assert call.function.name == "weather"
     assert "city" in json.loads(call.function.arguments)
     assert answer.choices[0].finish_reason == "tool_calls"
@@ -420,8 +420,10 @@ def _() -> None:
         command = [sys.executable, "-m", "llm"]
         listed = subprocess.run([*command, "models"], env=environ, capture_output=True, text=True)
         assert MODEL in listed.stdout, listed.stderr
+        # Newer versions of the plugin say `ollama/` before every name.
+        name = next(word for word in listed.stdout.split() if word.endswith(f"{MODEL}:latest"))
         asked = subprocess.run(
-            [*command, "-m", f"{MODEL}:latest", QUESTION],
+            [*command, "-m", name, QUESTION],
             env=environ, capture_output=True, text=True,
         )  # fmt: skip
         is_paris(asked.stdout)
