@@ -53,6 +53,8 @@ def _parameters(function: Mapping[str, Any]) -> dict[str, Any]:
     what = f"schema of tool {function['name']!r}"
     parameters = function.get("parameters")
     given = schemas.check(parameters if isinstance(parameters, Mapping) else {}, what=what)
+    if function.get("strict") is True:
+        given = schemas.closed(given)
     schema = {"additionalProperties": False, **schemas.prepared(given), "type": "object"}
     reason = reason_against(Constraint(f"start: {json_of(schema)}"))
     if reason:
@@ -117,6 +119,7 @@ class _Writer:
         kinds: Mapping[str, Callable[[], None]] = {
             "json": self._json_call,
             "named": self._named_call,
+            "function": self._function_call,
             "fenced": self._fenced_call,
             "separated": self._separated_call,
             "xml": self._xml_call,
@@ -130,7 +133,7 @@ class _Writer:
     def constraint(self, start: str) -> Constraint:
         """The whole grammar, from its first rule."""
         marks = HARMONY_MARKS if self._output.is_harmony else self._dialect.marks
-        is_json = self._dialect.body in ("json", "named", "fenced", "separated", "kimi")
+        is_json = self._dialect.body in ("json", "named", "function", "fenced", "separated", "kimi")
         return Constraint(
             "\n".join((start, *self._rules)) + COMMON,
             marks=marks,
@@ -182,6 +185,12 @@ class _Writer:
 
     def _named_call(self) -> None:
         self._any_of(lambda n, tool: f"{text(tool.name)} mark_1 {self._arguments(n)}")
+
+    def _function_call(self) -> None:
+        end = text("</function>")
+        self._any_of(
+            lambda n, tool: f"{text(f'<function={tool.name}>')} {self._arguments(n)} {end}"
+        )
 
     def _fenced_call(self) -> None:
         fence, end = text("\n```json\n"), text("\n```")

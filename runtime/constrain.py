@@ -27,14 +27,13 @@ def json_object() -> Constraint:
     return json_schema({"type": "object"})
 
 
-def json_schema(schema: Any, *, strict: bool = False) -> Constraint:
-    """JSON that a schema describes; `strict` as for `schema.prepared`.
+def json_schema(schema: Any) -> Constraint:
+    """JSON that a schema describes.
 
     Raises:
         InvalidOption: for what is no schema, or one beyond what is supported.
     """
-    checked = schemas.check(schema)
-    ready = schemas.prepared(checked, strict=strict)
+    ready = schemas.prepared(schemas.check(schema))
     reason = _reason_against(ready)
     if reason:
         place = schemas.blamed(ready, _reason_against)

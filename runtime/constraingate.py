@@ -8,9 +8,11 @@ is drawn first and asked about then (`allows`); only if it may not come, `restri
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .closing import Closer, Ends
@@ -21,8 +23,13 @@ from .lark import with_marks
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
+# Characters that are tokenised at once: a pre-tokenizer's regular expression recurses, and sampling
+# threads have usual stacks.
+_PIECE = 2_000
 # Tokens before the end of the text in which a trigger may have begun.
 _LONGEST_TRIGGER = 64
+# Seconds for a grammar over a vocabulary; the largest that pass the checks take one.
+COMPILE_DEADLINE_S = 10.0
 # Tokens that the reasoning leaves to the answer at least, where the room is short.
 _ANSWER_ROOM = 64
 
@@ -41,14 +48,14 @@ class Constrainer:
     ) -> None:
         """`tokenize` takes a text and whether control tokens are recognised in it."""
         self.pieces = pieces
-        self.tokenize = tokenize
+        self.tokenize = partial(_in_pieces, tokenize)
         self.control_tokens = control_tokens
         self._eos = eos
         self._tokenizer: LLTokenizer | None = None
         self.vocabulary = Vocabulary(
             pieces,
             end_tokens,
-            Closer(pieces, control_tokens | end_tokens, tokenize),
+            Closer(pieces, control_tokens | end_tokens, self.tokenize),
             frozenset(i for i, piece in enumerate(pieces) if piece[:1].isdigit()),
         )
 
@@ -68,9 +75,21 @@ class Constrainer:
 
         marks = [(mark, self._control_token(mark)) for mark in constraint.marks]
         grammar = with_marks(constraint.grammar, marks)
-        matcher: LLMatcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
-        # The first mask shows whether the grammar stays within the library's bounds.
-        matcher.compute_bitmask()
+        made: list[LLMatcher] = []
+
+        def compile_grammar() -> None:
+            matcher: LLMatcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
+            # The first mask shows whether the grammar stays within the library's bounds.
+            matcher.compute_bitmask()
+            made.append(matcher)
+
+        # The library cannot be interrupted, only left behind: its own bounds end it in the end.
+        thread = threading.Thread(target=compile_grammar, name="grammar", daemon=True)
+        thread.start()
+        thread.join(COMPILE_DEADLINE_S)
+        if not made:
+            raise ValueError(f"it takes more than {COMPILE_DEADLINE_S:g} s to compile")
+        matcher = made[0]
         if matcher.is_error():
             raise ValueError(first_line(matcher.get_error()))
         tokens = [token for mark, token in sorted(marks, key=_is_no_end) if token is not None]
@@ -91,6 +110,14 @@ class Constrainer:
             source = _Source(self, eos[0], sorted(self.control_tokens))
             self._tokenizer = LLTokenizer(TokenizerWrapper(source), eos_token=eos)
         return self._tokenizer
+
+
+def _in_pieces(tokenize: Callable[[str, bool], list[int]], text: str, special: bool) -> list[int]:
+    """The tokens of a text, made piece by piece: grammars may force any length of it."""
+    if len(text) <= _PIECE:
+        return tokenize(text, special)
+    starts = range(0, len(text), _PIECE)
+    return [token for at in starts for token in tokenize(text[at : at + _PIECE], special)]
 
 
 def _is_no_end(mark: tuple[str, int | None]) -> bool:

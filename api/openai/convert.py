@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from pannier.runtime.messages import Message, Think, ToolCall
 from pannier.runtime.request import FinishReason, Usage
+from pannier.runtime.schema import closed
 
 from ..answer import Piece
 from ..errors import RequestError
@@ -114,7 +115,8 @@ def format_of(form: schema.ResponseFormat | None) -> str | Mapping[str, Any] | N
         return "json"
     if form.json_schema is None or form.json_schema.schema_ is None:
         raise RequestError(400, "json_schema.schema is missing", param="response_format")
-    return form.json_schema.schema_
+    wanted = form.json_schema.schema_
+    return closed(wanted) if form.json_schema.strict else wanted
 
 
 def tool_choice_of(body: schema.ChatRequest) -> str:

@@ -17,6 +17,7 @@ from .dialects import (
     BARE,
     DEEPSEEK_FENCED,
     DIALECTS,
+    FUNCTION_JSON,
     GLM,
     LLAMA3_JSON,
     MISTRAL_NAMED,
@@ -231,8 +232,8 @@ def _dialect_of(forms: tuple[CallForm, ...], template: str, parser: str) -> Dial
     first = forms[0]
     if first is HERMES and ("<arg_key>" in template or parser == "glm-4.7"):
         return GLM
-    if first is HERMES and FUNCTION in forms:
-        return QWEN_XML
+    if FUNCTION in forms:
+        return QWEN_XML if "<parameter=" in template or parser else FUNCTION_JSON
     if first is MISTRAL and ("[ARGS]" in template or parser == "ministral"):
         return MISTRAL_NAMED
     if first is DEEPSEEK and "```json" in template:

@@ -12,8 +12,9 @@ class Dialect:
 
     Attributes:
         body: how a single call is written: `json` (an object with a name and arguments), `named`
-            (the name, a mark, the arguments), `fenced` and `separated` (DeepSeek's two), `xml`
-            (Qwen3-coder), `invoke` (MiniMax), `pairs` (GLM), `kimi`; empty where none is known.
+            (the name, a mark, the arguments), `function` (the name in a tag, the arguments),
+            `fenced` and `separated` (DeepSeek's two), `xml` (Qwen3-coder), `invoke` (MiniMax),
+            `pairs` (GLM), `kimi`; empty where none is known.
         block: a block of calls in Lark, with what may follow the first call in `[[` and `]]`;
             `mark_0` … are `marks`, `call` a single call, `list` a JSON list of them.
         marks: see `Constraint.marks`.
@@ -65,6 +66,7 @@ MISTRAL_LIST = tagged("[TOOL_CALLS]", is_list=True)
 MISTRAL_NAMED = Dialect(
     "named", "mark_0 call", ("[TOOL_CALLS]", "[ARGS]"), ("[TOOL_CALLS]",), repeats=True
 )
+FUNCTION_JSON = Dialect("function", "call", openings=("<function=",), repeats=True)
 LLAMA3_JSON = Dialect(
     "json",
     "(mark_0 blanks)? call [[/[;,]?/ blanks call]]",

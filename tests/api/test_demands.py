@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from support.scripted import ScriptedRuntime, words
 from support.web import WebClient
 
@@ -47,6 +48,73 @@ def test_a_schema_that_cannot_be_obeyed_is_a_400(client: WebClient) -> None:
     response = chat(client, model="tiny", format={"$ref": "https://example.com/x"})
     assert response.status_code == 400
     assert "only # is supported" in response.json["error"]
+
+
+def test_a_strict_schema_is_closed_and_another_is_not(
+    client: WebClient, runtime: ScriptedRuntime
+) -> None:
+    inner = {"type": "object", "properties": {"b": {"type": "string"}}}
+    wanted = {"type": "object", "properties": {"a": inner}}
+    body = {"model": "tiny", "messages": HELLO}
+    for strict, count in ((True, 2), (False, 0), (None, 0)):
+        form = {"name": "x", "schema": wanted, "strict": strict}
+        response_format = {"type": "json_schema", "json_schema": form}
+        reply = client.post(
+            "/v1/chat/completions", json={**body, "response_format": response_format}
+        )
+        assert reply.status_code == 200
+        grammar = (runtime.requests[-1].constraint or Constraint()).grammar
+        assert grammar.count("additionalProperties") == count
+
+
+def deep(levels: int) -> Any:
+    schema: Any = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *({"type": "integer", "minimum": 10**40}, {"properties": {"a": {"not": {}}}}, deep(60)),
+        *({"enum": list(range(6000))}, {"pattern": "(" * 3000}, {"pattern": "(?=a)b"}),
+        *({"$ref": "file:///etc/passwd"}, {"$ref": "#/nowhere"}, {"multipleOf": 1234567}),
+        *({"type": "string", "minLength": 5, "maxLength": 2}, {"type": 3}, {"required": "a"}),
+        *({"properties": []}, {"anyOf": []}, {"enum": []}, {"items": 5}, {"$ref": 7}),
+        *({"minimum": "x"}, {"type": []}, {"format": 3}, {"patternProperties": {"(": {}}}),
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+    ],
+    ids=lambda schema: str(schema)[:40],
+)
+def test_bad_schemas_are_told_apart_on_every_api(client: WebClient, schema: Any) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    body = {"model": "tiny", "messages": HELLO}
+    replies = [
+        client.post("/api/chat", json={**body, "format": schema, "stream": False}),
+        client.post("/v1/chat/completions", json={**body, "response_format": form}),
+    ]
+    for reply in replies:
+        assert reply.status_code in (200, 400), reply.json
+    assert replies[0].status_code == replies[1].status_code
+    assert replies[0].status_code == 400 or schema in (deep(60), {"format": 3}, {"items": 5})
+
+
+@pytest.mark.parametrize(
+    ("kind", "grammar"),
+    [
+        *(("regex", text) for text in ("(", "(?=a)", "[z-a]", "\\p{Nope}", "a{5,2}")),
+        *(("gbnf", text) for text in ("", "root ::= nope", "root ::= (", "x ::= 1", "root")),
+        *(("lark", text) for text in ("", "start: nope", "start: ((", "a: b")),
+        *((kind, "x" * 300_000) for kind in ("regex", "gbnf", "lark")),
+        *((kind, "(" * 20_000) for kind in ("regex", "gbnf", "lark")),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_bad_grammars_are_a_400(client: WebClient, kind: str, grammar: str) -> None:
+    form = {"type": kind, "grammar": grammar}
+    reply = chat(client, model="tiny", format=form)
+    assert reply.status_code == 400, reply.json
 
 
 def test_the_grammar_begins_after_the_reasoning(

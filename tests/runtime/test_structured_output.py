@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
+from support.calls import FAMILIES, TOOLS
 from support.models import smollm2, source_of
 
 from pannier.runtime import constrain
+from pannier.runtime.callgrammar import forced_call, tools_of
+from pannier.runtime.parsers.output import join
 from pannier.runtime.request import FinishReason, GenerationRequest, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
 
@@ -165,6 +169,21 @@ def test_200_outputs_over_50_schemas_all_validate(supervisor: Supervisor) -> Non
     assert bad == []
     for stream in free:
         stream.cancel()
+
+
+@pytest.mark.parametrize("family", ["hermes", "qwen3-coder", "glm", "mistral-named", "harmony"])
+def test_forced_calls_are_calls_of_the_tools(supervisor: Supervisor, family: str) -> None:
+    output = FAMILIES[family][0]
+    for number in range(4):
+        constraint = forced_call(output, tools_of(TOOLS), many=False)
+        wanted = replace(request(None, number), constraint=constraint, control_tokens=True)
+        text = "".join(delta.text for delta in supervisor.generate(source_of(smollm2()), wanted))
+        parser = output.parser(TOOLS, expects_call=True)
+        calls = join(parser.feed(text) + parser.finish()).tool_calls
+        assert calls, text
+        for call in calls:
+            (tool,) = (tool["function"] for tool in TOOLS if tool["function"]["name"] == call.name)
+            jsonschema.validate(dict(call.arguments), tool.get("parameters", {}))
 
 
 def test_a_short_answer_is_whole_or_says_that_it_was_cut(supervisor: Supervisor) -> None:

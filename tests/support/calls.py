@@ -58,6 +58,10 @@ def qwen_xml(calls: Sequence[Call]) -> str:
     return "\n".join(map(one, calls))
 
 
+def llama3_tag(calls: Sequence[Call]) -> str:
+    return "\n".join(f"<function={name}>{dumps(arguments)}</function>" for name, arguments in calls)
+
+
 def glm(calls: Sequence[Call]) -> str:
     def one(call: Call) -> str:
         pairs = "".join(
@@ -175,6 +179,7 @@ FAMILIES: dict[str, tuple[OutputFormat, Callable[[Sequence[Call]], str]]] = {
     "mistral-list": (output_format("[TOOL_CALLS]"), mistral_list),
     "mistral-named": (output_format("[TOOL_CALLS][ARGS][THINK][/THINK]"), mistral_named),
     "llama3": (output_format("<|python_tag|>"), llama3),
+    "llama3-tag": (output_format("<function="), llama3_tag),
     "bare": (output_format("{{ .Tools }}", tool_tag="{"), bare),
     "deepseek": (output_format("<｜tool▁call▁begin｜>" + THINK), deepseek),
     "deepseek-r1": (output_format("<｜tool▁call▁begin｜>```json" + THINK), deepseek_r1),
