@@ -92,7 +92,25 @@ def lazy_calls(output: OutputFormat, tools: Sequence[Tool]) -> Constraint:
     return checked(replace(constraint, trigger=opening, start_trigger=bare), "grammar of the tools")
 
 
+def calls_or_form(output: OutputFormat, tools: Sequence[Tool], form: Constraint) -> Constraint:
+    """The answer is calls of the tools, or what a form describes.
+
+    Raises:
+        InvalidOption: the grammar is beyond what the compiler supports.
+    """
+    writer = _Writer(output, tools)
+    calls = writer.constraint(writer.all_of(many=True).replace("start:", "calls:", 1))
+    if output.is_harmony:
+        start = f'start: calls | (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} {_FINAL_FORM}'
+    else:
+        start = "start: calls | @body"
+    both = wrapped(f"{start}\n{calls.grammar}", form.grammar)
+    is_json = form.is_json and (calls.is_json or output.is_harmony)
+    return checked(replace(calls, grammar=both, is_json=is_json), "grammar of tools and format")
+
+
 HARMONY_MARKS = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>")
+_FINAL_FORM = 'mark_0 "final" (" "? mark_4 "json")? mark_1 @body'
 _HARMONY = """
 note: mark_0 ("analysis" | "commentary") mark_1 any_text mark_2 mark_3 "assistant"
 final: mark_0 "final" mark_1 any_text
@@ -102,8 +120,7 @@ final: mark_0 "final" mark_1 any_text
 def harmony_form(body: Constraint) -> Constraint:
     """A constraint for gpt-oss: notes in channels, then what `body` describes as the final one."""
     outer = (
-        f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} '
-        'mark_0 "final" (" "? mark_4 "json")? mark_1 @body' + _HARMONY + COMMON
+        f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} ' + _FINAL_FORM + _HARMONY + COMMON
     )
     return Constraint(wrapped(outer, body.grammar), marks=HARMONY_MARKS, is_json=body.is_json)
 

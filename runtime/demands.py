@@ -16,7 +16,7 @@ from typing import Any
 from pannier.pkgmgr.errors import InvalidOption
 
 from . import constrain
-from .callgrammar import forced_call, harmony_form, lazy_calls, tools_of
+from .callgrammar import calls_or_form, forced_call, harmony_form, lazy_calls, tools_of
 from .constraint import Constraint
 from .errors import EngineMissing
 from .prompt import ChatPrompt
@@ -57,8 +57,7 @@ def constraint_for(
         constraint = _lazy_calls(prompt, tools)
     elif form is not None:
         constraint = _of_form(form)
-        if prompt.output.is_harmony and constraint.grammar:
-            constraint = harmony_form(constraint)
+        constraint = _beside_calls(prompt, constraint, tools if tool_choice == "auto" else ())
     if not constraint.grammar and budget is None:
         return None
     thinking = prompt.output.reasoning if prompt.thinks else None
@@ -71,7 +70,7 @@ def constraint_for(
 def _of_form(form: str | Mapping[str, Any]) -> Constraint:
     """A JSON schema; or a grammar, named by a `type` that no schema has."""
     if not isinstance(form, Mapping):
-        return constrain.json_object() if form == "json" else Constraint()
+        return constrain.json_object()
     makers = {"regex": constrain.regex, "gbnf": constrain.gbnf, "lark": constrain.lark}
     kind, source = form.get("type"), form.get("grammar")
     if isinstance(kind, str) and kind in makers:
@@ -79,6 +78,18 @@ def _of_form(form: str | Mapping[str, Any]) -> Constraint:
             raise InvalidOption(f"a format of type {kind} has its text in `grammar`")
         return makers[kind](source)
     return constrain.json_schema(form)
+
+
+def _beside_calls(
+    prompt: ChatPrompt, constraint: Constraint, tools: Sequence[Mapping[str, Any]]
+) -> Constraint:
+    """A form in the prompt's format, beside calls of tools where there are any."""
+    if tools and prompt.output.can_hold_calls and len(json.dumps(tools)) <= _LARGE_TOOLS:
+        try:
+            return calls_or_form(prompt.output, tools_of(tools), constraint)
+        except InvalidOption as error:
+            _LOG.info("with a format no tool can be called: %s", error)
+    return harmony_form(constraint) if prompt.output.is_harmony else constraint
 
 
 def _lazy_calls(prompt: ChatPrompt, tools: Sequence[Mapping[str, Any]]) -> Constraint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,8 @@ from support.calls import FAMILIES, TOOLS, UNHELD, Call, as_json
 from support.gates import gate, write
 
 from pannier.pkgmgr.errors import InvalidOption
-from pannier.runtime.callgrammar import forced_call, lazy_calls, tools_of
+from pannier.runtime import constrain
+from pannier.runtime.callgrammar import calls_or_form, forced_call, lazy_calls, tools_of
 from pannier.runtime.constraint import Constraint
 from pannier.runtime.parsers.choice import OutputFormat
 from pannier.runtime.parsers.output import Output, join
@@ -82,6 +84,21 @@ def test_a_call_can_be_forced(family: str, name: str | None) -> None:
     calls = parse(family, text, expects_call=True).tool_calls
     assert calls, text
     assert name is None or [call.name for call in calls] == [name]
+
+
+@BOTH
+@pytest.mark.parametrize("family", HELD)
+def test_tools_and_a_format_leave_the_choice_to_the_model(family: str, control: bool) -> None:
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
+    form = constrain.json_schema({**schema, "additionalProperties": False})
+    both = calls_or_form(FAMILIES[family][0], tools_of(TOOLS), form)
+    call = wish(family, OSLO)
+    assert write(gate(both, control=control, room=900), call, limit=900) == call
+    begin = "<|channel|>final<|message|>" if family == "harmony" else ""
+    answer = begin + '{"sum": 12}'
+    assert write(gate(both, control=control), answer) == answer
+    text = write(gate(both, control=control), begin + '{"sum": "twelve"}')
+    assert json.loads(text.removeprefix(begin)) == {"sum": 0}
 
 
 @pytest.mark.parametrize("family", UNHELD)
