@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -74,8 +75,12 @@ def bench(
     from pannier.pkgmgr.store.store import Store
     from pannier.runtime.measure import measure
 
+    from .environment import load_options
+    from .environment import machine as runner_machine
+
     settings = load_settings()
-    result = measure(_source(Store.open(settings.home), model))
+    source = _source(Store.open(settings.home), model)
+    result = measure(source, defaults=load_options(os.environ), machine=runner_machine(os.environ))
     Output(as_json=as_json).result(result.record(), lines=_lines(result))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from pannier.pkgmgr.errors import InvalidOption
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 from pannier.runtime.demands import FREE_CHOICES, constraint_for
@@ -309,6 +310,7 @@ class Service:
             priority=call.priority,
             deadline_s=None if call.deadline is None else call.deadline - time.monotonic(),
             deterministic=options.deterministic,
+            adapters=_known_adapters(options, model),
             constraint=constraint,
         )
         stream = unless_gone(
@@ -327,6 +329,16 @@ class Service:
             gone=gone,
             trimmed=prompt.trimmed,
         )
+
+
+def _known_adapters(options: Options, model: StoredModel) -> tuple[tuple[int, float], ...] | None:
+    count = len(model.source.files.adapters)
+    unknown = [number for number, _ in options.adapters or () if number >= count]
+    if unknown:
+        raise InvalidOption(
+            f'option "lora" names adapter {unknown[0]}; {model.name} has {count}, counted from 0'
+        )
+    return options.adapters
 
 
 def _require(model: StoredModel, capability: str) -> None:

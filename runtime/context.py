@@ -141,7 +141,7 @@ class LlamaBackend:
             return
         wanted = tuple(enumerate([1.0] * len(self._adapters))) if adapters is None else adapters
         known = [(number, scale) for number, scale in wanted if number < len(self._adapters)]
-        pointers = (ctypes.c_void_p * max(1, len(known)))()
+        pointers = (self._api.llama_adapter_lora_p_ctypes * max(1, len(known)))()
         scales = (ctypes.c_float * max(1, len(known)))()
         for at, (number, scale) in enumerate(known):
             pointers[at], scales[at] = self._adapters[number], scale

@@ -288,4 +288,4 @@ def adapter_group(request: GenerationRequest) -> str:
     """What distinguishes the cells of a request's adapters from those of others."""
     if request.adapters is None:
         return ""
-    return ",".join(f"{number}:{scale:g}" for number, scale in sorted(request.adapters))
+    return ",".join(f"{number}:{scale}" for number, scale in sorted(request.adapters)) or "none"

@@ -6,15 +6,15 @@ import ctypes
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pannier.pkgmgr.gguf import Header
 
-from .cores import usable_cores
 from .interface import ModelSource
-from .request import GenerationRequest, LoadOptions, SamplingParams, Segment, Usage
+from .machine import Machine
+from .request import GenerationRequest, LoadOptions, ModelInfo, SamplingParams, Segment, Usage
 from .residents import kernel_advice, read_headers
 from .supervised import SupervisedStream
 from .supervisor import Supervisor
@@ -53,11 +53,15 @@ class Measurement:
         return {**values, "decode": {str(n): rate for n, rate in self.decode.items()}}
 
 
-def measure(source: ModelSource) -> Measurement:
+def measure(
+    source: ModelSource, *, defaults: LoadOptions | None = None, machine: Machine | None = None
+) -> Measurement:
     """Load a model in a process of its own and measure it; takes about a minute."""
-    with Supervisor() as supervisor:
-        model = supervisor.load(source, options=LoadOptions(num_ctx=2048, num_parallel=8))
-        bench = _Bench(supervisor, source)
+    machine = machine or Machine()
+    options = replace(defaults or LoadOptions(), num_ctx=2048, num_parallel=max(COUNTS))
+    with Supervisor(machine=machine) as supervisor:
+        model = supervisor.load(source, options=options)
+        bench = _Bench(supervisor, source, model.info)
         bench.answer("warm up", 2)
         prefill = bench.prefill()
         decode = {count: bench.decode(count) for count in COUNTS}
@@ -66,7 +70,7 @@ def measure(source: ModelSource) -> Measurement:
         after = supervisor.loaded()[0].stats
         memory = _resident_memory(model.pid)
     headers = read_headers(source)
-    bandwidth = read_bandwidth(usable_cores())
+    bandwidth = read_bandwidth(machine.cores)
     return Measurement(
         prefill,
         decode,
@@ -82,16 +86,19 @@ def measure(source: ModelSource) -> Measurement:
 
 
 class _Bench:
-    def __init__(self, supervisor: Supervisor, source: ModelSource) -> None:
+    def __init__(self, supervisor: Supervisor, source: ModelSource, info: ModelInfo) -> None:
         self._supervisor = supervisor
         self._source = source
         self._count = 0
+        ends = supervisor.tokenize(source, info.eos_token, special=True)
+        # An answer must not end by itself, nor by 30 equal tokens: streams would be fewer then.
+        bias = {token: -1000.0 for token in ends[:1]}
+        self._sampling = SamplingParams(temperature=1.0, seed=1, top_k=40, logit_bias=bias)
 
     def answer(self, prompt: str, tokens: int) -> SupervisedStream:
         """The stream of an answer of so many tokens."""
-        # An answer must not end by itself: 30 equal tokens or an end token would.
-        sampling = SamplingParams(temperature=1.0, seed=1, top_k=40)
-        request = GenerationRequest((Segment(prompt),), sampling=sampling, max_tokens=tokens)
+        prompt_of = (Segment(prompt),)
+        request = GenerationRequest(prompt_of, sampling=self._sampling, max_tokens=tokens)
         return self._supervisor.generate(self._source, request)
 
     def fresh_text(self, words: int) -> str:

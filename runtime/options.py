@@ -23,6 +23,7 @@ _MIN_CONTEXT = 4
 # More threads than any machine that we know has; the library allocates per thread.
 _MAX_THREADS = 512
 _MAX_STOPS = 64
+_MAX_ADAPTERS = 64
 # Devices that one library can hold (llama_max_devices).
 MAX_GPUS = 16
 
@@ -71,11 +72,13 @@ _TYPES: dict[str, type] = {
     "num_keep": int,
     "num_predict": int,
     "deterministic": bool,
+    "lora": dict,
     "stop": list,
 }
 _TYPE_NAMES = {
     **{int: "integer", float: "float32", bool: "boolean", list: "array", str: "string"},
     tuple: "array of numbers",
+    dict: 'array of objects such as {"id": 0, "scale": 0.5}',
 }
 
 
@@ -87,6 +90,7 @@ class Options:
         load: None where nobody asked for anything that a load decides, so that any load will do.
         max_tokens: None is until the context is full.
         deterministic: whether the request runs alone, so that its seed says all.
+        adapters: LoRA adapters of the model by number, with scales; None is all at full scale.
         ignored: names that nobody knows, sorted.
     """
 
@@ -96,6 +100,7 @@ class Options:
     num_keep: int
     stop: tuple[str, ...]
     deterministic: bool
+    adapters: tuple[tuple[int, float], ...] | None
     ignored: tuple[str, ...]
 
 
@@ -124,6 +129,7 @@ def split_options(*layers: Mapping[str, Any], defaults: LoadOptions | None = Non
         num_keep=values.get("num_keep", 4),
         stop=values.get("stop", ()),
         deterministic=values.get("deterministic", False),
+        adapters=values.get("lora"),
         ignored=tuple(sorted(ignored)),
     )
 
@@ -150,6 +156,8 @@ def _coerce(name: str, value: Any, kind: type) -> Any:
         return _choose(name, value)
     if kind is tuple:
         return read_shares(name, value)
+    if kind is dict and isinstance(value, list | tuple) and len(value) <= _MAX_ADAPTERS:
+        return tuple(sorted(_scaled_adapter(name, item) for item in value))
     raise InvalidOption(f'option "{name}" must be of type {_TYPE_NAMES[kind]}')
 
 
@@ -158,6 +166,16 @@ def _choose(name: str, value: str) -> str:
         known = ", ".join(CHOICES[name])
         raise InvalidOption(f'option "{name}" must be one of {known}')
     return value
+
+
+def _scaled_adapter(name: str, item: Any) -> tuple[int, float]:
+    said = item if isinstance(item, Mapping) else {}
+    number, scale = said.get("id"), said.get("scale", 1.0)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise InvalidOption(f'option "{name}" must name each adapter by its number, "id"')
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not abs(scale) <= 1e6:
+        raise InvalidOption(f'option "{name}" must give each adapter a number as "scale"')
+    return number, float(scale)
 
 
 def read_shares(name: str, value: Any) -> tuple[float, ...]:

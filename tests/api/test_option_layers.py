@@ -59,3 +59,10 @@ def test_a_deterministic_request_is_one_to_the_engine(
 ) -> None:
     asked(client, runtime, "tiny", deterministic=True)
     assert runtime.requests[-1].deterministic
+
+
+def test_an_adapter_that_the_model_has_not_is_refused(client: WebClient) -> None:
+    body = {"model": "tiny", "prompt": "Hi", "options": {"lora": [{"id": 0}]}}
+    reply = client.post("/api/generate", json=body)
+    assert reply.status_code == 400
+    assert "names adapter 0; tiny:latest has 0" in reply.json["error"]

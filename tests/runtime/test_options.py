@@ -132,3 +132,20 @@ def test_cells_and_determinism_are_options() -> None:
     options = split_options({"kv_cache_type": "q8_0"}, {"deterministic": True})
     assert options.load == LoadOptions(cache_type="q8_0")
     assert options.deterministic
+
+
+def test_adapters_are_named_by_number_with_a_scale() -> None:
+    assert split_options({"lora": [{"id": 1, "scale": 0.5}, {"id": 0}]}).adapters == (
+        (0, 1.0),
+        (1, 0.5),
+    )
+    assert split_options({"lora": []}).adapters == ()
+    assert split_options({}).adapters is None
+
+
+@pytest.mark.parametrize(
+    "value", ["0", [0], [{"id": -1}], [{"id": True}], [{"id": 0, "scale": "x"}], [{}], {"id": 0}]
+)
+def test_adapters_named_otherwise_are_refused(value: Any) -> None:
+    with pytest.raises(InvalidOption, match='"lora" must'):
+        split_options({"lora": value})
