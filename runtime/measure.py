@@ -13,9 +13,10 @@ from typing import Any
 from pannier.pkgmgr.gguf import Header
 
 from .interface import ModelSource
+from .kernels import cpu_features, kernel_advice
 from .machine import Machine
 from .request import GenerationRequest, LoadOptions, ModelInfo, SamplingParams, Segment, Usage
-from .residents import kernel_advice, read_headers
+from .residents import read_headers
 from .supervised import SupervisedStream
 from .supervisor import Supervisor
 
@@ -81,7 +82,7 @@ def measure(
         memory,
         bandwidth,
         bytes_per_token(headers) * decode[1] / bandwidth,
-        kernel_advice(headers[0]),
+        kernel_advice(headers[0].quantization, cpu_features()),
     )
 
 

@@ -18,10 +18,6 @@ from .native import VERSION
 from .process import RunnerProcess
 from .request import LoadOptions
 
-# Types for which ggml has matrix kernels over several rows on CPUs (repacking). With others eight
-# streams are hardly faster than one: 227 tokens/s with Q4_0, 100 with Q4_1 (2-core Xeon, 135M).
-_FAST_TYPES = frozenset({"Q4_0", "Q4_K_M", "Q4_K_S", "Q8_0", "IQ4_NL", "F16", "BF16", "F32"})
-
 
 @dataclass(slots=True, eq=False)
 class Resident:
@@ -156,17 +152,6 @@ def _gpu_shortage(plan: MemoryPlan, room: Room) -> tuple[str, int, int]:
             )
             return where, need, free
     raise AssertionError("every GPU has room")
-
-
-def kernel_advice(header: gguf.Header) -> str | None:
-    """What would make a model faster on a CPU, from its quantisation; None where nothing would."""
-    kind = header.quantization
-    if kind in _FAST_TYPES:
-        return None
-    return (
-        f"{kind} has no fast kernel for several streams on CPUs; q4_0 or q4_K_M would be faster "
-        f"(`pannier quantize`)"
-    )
 
 
 def read_headers(source: ModelSource) -> list[gguf.Header]:

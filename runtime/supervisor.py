@@ -19,6 +19,7 @@ from .crashes import CrashLog
 from .draftplan import with_draft
 from .errors import CrashedInLoading, LoadError, RunnerDied
 from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
+from .kernels import cpu_features, kernel_advice
 from .machine import Machine
 from .memory import MemoryPlan
 from .process import RunnerProcess
@@ -28,7 +29,6 @@ from .residents import (
     describe,
     first_to_go,
     in_the_way,
-    kernel_advice,
     next_look,
     out_of_room,
     read_headers,
@@ -304,7 +304,7 @@ class Supervisor:
                     on_death=lambda: self._on_death(resident),
                 )
             resident.loaded_ns = time.monotonic_ns()
-            if advice := kernel_advice(headers[0]):
+            if advice := kernel_advice(headers[0].quantization, cpu_features()):
                 resident.advice = advice
                 self._advise(f"{source.name}: {advice}")
         except BaseException as error:
