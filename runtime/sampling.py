@@ -97,7 +97,7 @@ class Sampler:
                 size, len(params.logit_bias), _biases(api, params)
             )
         if _has_penalties(params):
-            last_n = params.repeat_last_n if params.repeat_last_n >= 0 else context_length
+            last_n = _looked_back(params.repeat_last_n, context_length)
             yield api.llama_sampler_init_penalties(
                 size,
                 last_n,
@@ -123,14 +123,14 @@ class Sampler:
         yield api.llama_sampler_init_dist(self.seed)
 
     def _dry(self, params: SamplingParams, context_length: int) -> Any:
-        last_n = params.dry_penalty_last_n
+        last_n = _looked_back(params.dry_penalty_last_n, context_length)
         breakers = (ctypes.c_char_p * len(_DRY_BREAKERS))(*_DRY_BREAKERS)
         return self._model.native.api.llama_sampler_init_dry(
             self._model.vocab,
             params.dry_multiplier,
             params.dry_base,
             params.dry_allowed_length,
-            last_n if last_n >= 0 else context_length,
+            last_n,
             breakers,
             len(_DRY_BREAKERS),
         )
@@ -156,6 +156,11 @@ class Sampler:
             yield api.llama_sampler_init_top_p(params.top_p, 1)
         if params.min_p > 0:
             yield api.llama_sampler_init_min_p(params.min_p, 1)
+
+
+def _looked_back(last_n: int, context_length: int) -> int:
+    """Tokens that a penalty looks back at; the library makes room for each of them at once."""
+    return min(last_n, context_length) if last_n >= 0 else context_length
 
 
 def _has_penalties(params: SamplingParams) -> bool:

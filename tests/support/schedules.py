@@ -176,7 +176,7 @@ class Schedule:
             return
         prompts = sum(len(one.prompt) for one in asked)
         known = stats.prompt_tokens_computed + stats.prompt_tokens_shared
-        assert known >= prompts or failing
+        # Who had to leave computes some tokens again, or finds that others have computed them.
         assert known == prompts or failing or stats.preemptions
 
     def _check_answer(self, key: int, asked: Asked, *, failing: bool) -> None:
