@@ -1,6 +1,6 @@
 """What a draft model gains one stream: SmolLM2 in F32 with a Q4_0 copy of itself, and alone.
 
-python tests/bench/draft.py [TYPE]     # TYPE of the large one; about two minutes
+python tests/bench/draft.py [TYPE [THREADS]]     # TYPE of the large one; about two minutes
 
 The copy has a sixth of the bytes and guesses nearly always right. With a TYPE such as q8_0 the two
 cost much the same, and what shows is that drafts stop where they do not pay.
@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> None:
     from pannier.runtime.request import LoadOptions
     from pannier.runtime.supervisor import Supervisor
 
+    threads = int(arguments[1]) if len(arguments) > 1 else 0
     with tempfile.TemporaryDirectory() as folder:
         small, large = Path(folder) / "draft.gguf", Path(folder) / "large.gguf"
         quantize(smollm2(), small, "q4_0", again=True)
@@ -48,7 +49,7 @@ def main(arguments: list[str]) -> None:
             digest=source_of(small, "").digest,
             files=replace(plain.files, draft=(small,)),
         )
-        with Supervisor(defaults=LoadOptions(num_ctx=1024)) as supervisor:
+        with Supervisor(defaults=LoadOptions(num_ctx=1024, num_thread=threads)) as supervisor:
             for prompt in PROMPTS:
                 rates: dict[ModelSource, list[float]] = {plain: [], drafted: []}
                 for _ in range(ROUNDS):
