@@ -43,6 +43,7 @@ STATUSES: Mapping[type[BaseException], int] = {
     runtime.Quarantined: 409,
     runtime.RunnerDied: 500,
     runtime.ContextOverflow: 400,
+    runtime.InvalidImage: 400,
     runtime.QueueFull: 503,
     runtime.DeadlinePassed: 504,
     runtime.TemplateError: 400,

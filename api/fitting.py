@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pannier.runtime.images import check_images
 from pannier.runtime.interface import LoadedModel, ModelSource, Runtime
 from pannier.runtime.request import Segment
 
@@ -31,6 +32,7 @@ class RuntimeFit:
         self._runtime = runtime
         self._source = source
         self._load = load
+        self._images: dict[bytes, int] = {}
         self.load_ns = 0
         self.sure = num_ctx or LEAST_CONTEXT
 
@@ -41,8 +43,22 @@ class RuntimeFit:
         return loaded.info.context_length - 1
 
     def count(self, segments: Sequence[Segment]) -> int:
-        """Tokens of all segments."""
+        """Tokens of all segments but images."""
         return sum(
             len(self._runtime.tokenize(self._source, segment.text, special=segment.special))
             for segment in segments
+            if segment.image is None
         )
+
+    def count_images(self, images: Sequence[bytes]) -> int:
+        """Tokens of all images; each is asked for once.
+
+        Raises:
+            InvalidImage: one cannot be looked at.
+        """
+        new = [image for image in dict.fromkeys(images) if image not in self._images]
+        if new:
+            sizes = [(head.width, head.height) for head in check_images(new)]
+            counts = self._runtime.image_tokens(self._source, sizes)
+            self._images.update(zip(new, counts, strict=True))
+        return sum(self._images[image] for image in images)

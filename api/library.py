@@ -18,7 +18,7 @@ from pannier.pkgmgr.dialects import read_spec
 from pannier.pkgmgr.dialects.base import MAX_SMALL_BLOB
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import PannierError
-from pannier.pkgmgr.modelspec import ModelSpec
+from pannier.pkgmgr.modelspec import ModelSpec, Role
 from pannier.pkgmgr.operations import model_manifest, read_header
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.index import Entry
@@ -150,10 +150,10 @@ class Library:
         """The layers of a stored manifest, in order."""
         return tuple(layer.digest for layer in model_manifest(self.store, digest).layers)
 
-    def header(self, spec: ModelSpec, *, arrays: bool) -> Header | None:
-        """The GGUF header of a model's weights; None where they cannot be read as GGUF."""
+    def header(self, spec: ModelSpec, *, role: Role = Role.WEIGHTS, arrays: bool) -> Header | None:
+        """The GGUF header of a model's weights or of another role; None where it has no such."""
         try:
-            return read_header(self.store, spec, arrays=arrays)
+            return read_header(self.store, spec, role=role, arrays=arrays)
         except PannierError:
             return None
 

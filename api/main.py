@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pannier.pkgmgr.cli import exits
 from pannier.pkgmgr.cli.app import RUNNING, TOPICS, LazyGroup, Topic, build, run
 from pannier.pkgmgr.errors import PannierError
-from pannier.runtime.errors import EngineError, UnsupportedRequest
+from pannier.runtime.errors import EngineError, InvalidImage, UnsupportedRequest
 
 UPPER_TOPICS = (
     Topic("pannier.api.commands", ("run", "serve", "ps", "stop"), RUNNING),
@@ -22,6 +22,7 @@ UPPER_TOPICS = (
 EXIT_CODES: Mapping[type[PannierError], int] = {
     **exits.EXIT_CODES,
     EngineError: exits.FAILED,
+    InvalidImage: exits.USAGE,
     UnsupportedRequest: exits.USAGE,
 }
 

@@ -17,6 +17,7 @@ from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
 from pannier.runtime.demands import FREE_CHOICES, constraint_for
 from pannier.runtime.errors import UnsupportedRequest
+from pannier.runtime.images import check_images
 from pannier.runtime.interface import Embeddings, LoadedModel, Runtime
 from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
@@ -172,12 +173,14 @@ class Service:
         self, model: StoredModel, call: Call, completion: Completion
     ) -> ChatPrompt:
         """The prompt of one text."""
-        if completion.raw:
-            return model.prompts.raw(completion.prompt)
         if completion.images:
             _require(model, "vision")
+        if completion.raw:
+            return model.prompts.raw(completion.prompt, completion.images)
         if completion.suffix:
             _require(model, "insert")
+            if completion.images:
+                raise UnsupportedRequest("a gap cannot be filled with images beside it")
         return model.prompts.generate(
             completion.prompt,
             system=completion.system,
@@ -232,10 +235,10 @@ class Service:
         Raises:
             LoadError: where it cannot be loaded.
         """
-        return sum(
-            len(self.runtime.tokenize(model.source, segment.text, special=segment.special))
-            for segment in prompt.segments
+        fit = RuntimeFit(
+            self.runtime, model.source, lambda: self.runtime.load(model.source), num_ctx=0
         )
+        return fit.count(prompt.segments) + fit.count_images(prompt.images)
 
     def load(self, call: Call, verb: str, *, gone: Gone = never) -> LoadedModel:
         """Have a model in memory.
@@ -281,11 +284,7 @@ class Service:
         tools: Sequence[Mapping[str, Any]] = (),
     ) -> Answer:
         began_ns = time.monotonic_ns()
-        if prompt.images:
-            raise UnsupportedRequest(
-                "images cannot be looked at yet: the engine loads no projectors",
-                hint="send the text alone",
-            )
+        check_images(prompt.images)
         constraint = constraint_for(
             prompt,
             form=call.format,
@@ -296,6 +295,7 @@ class Service:
         options = self._options(model, call)
         request = GenerationRequest(
             prompt=prompt.segments,
+            images=prompt.images,
             context=tuple(context),
             sampling=replace(options.sampling, logit_bias=call.logit_bias),
             max_tokens=options.max_tokens,

@@ -209,7 +209,8 @@ class Answer:
             finish=reason,
             usage=usage,
             stop_text=stopped_by,
-            context=tuple(tokens) if self.request.want_context else (),
+            # Rows of images have no token that could be sent again.
+            context=tuple(t for t in tokens if t >= 0) if self.request.want_context else (),
             logprobs=tuple(self._logprobs),
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
+from .pictures import Slice
 from .request import SamplingParams
 
 
@@ -20,6 +21,16 @@ class Row(NamedTuple):
     position: int
     sequence: int
     output: bool
+
+
+class ImageRows(NamedTuple):
+    """`num_rows` rows of an image from number `first` on; its row 0 is at `position`."""
+
+    slice: Slice
+    first: int
+    num_rows: int
+    position: int
+    sequence: int
 
 
 Adapters = tuple[tuple[int, float], ...] | None
@@ -82,6 +93,9 @@ class Backend(Protocol):
 
     def decode(self, rows: Sequence[Row]) -> DecodeStatus:
         """Compute rows, at most `batch_size` of them; positions continue each sequence."""
+
+    def decode_image(self, rows: ImageRows) -> DecodeStatus:
+        """Compute rows of an image, at most `batch_size`; none of them has logits."""
 
     def sampler(
         self, params: SamplingParams, history: Sequence[int], *, gate: TokenGate | None = None

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from .backend import Adapters, DecodeStatus, Row, TokenGate, TokenSampler
+from .backend import Adapters, DecodeStatus, ImageRows, Row, TokenGate, TokenSampler
 from .errors import LoadError, UnsupportedRequest
 from .model import Model
 from .request import TOP_P_PREFILTER, SamplingParams
-from .rows import RowBatch
+from .rows import EmbeddingBatch, RowBatch
 from .sampling import Sampler
 
 # ggml's numbers of the types that cells may have.
@@ -81,6 +81,7 @@ class LlamaBackend:
         self._set_abilities()
         self._batch = RowBatch(api, self.batch_size)
         self._prefilter = params.top_p_prefilter
+        self._image_batch: EmbeddingBatch | None = None
         workers = params.sampling_threads
         is_large = model.vocabulary_size >= PARALLEL_VOCABULARY
         self._pool = ThreadPoolExecutor(workers) if is_large and workers > 1 else None
@@ -150,7 +151,23 @@ class LlamaBackend:
 
     def decode(self, rows: Sequence[Row]) -> DecodeStatus:
         """See `Backend.decode`."""
-        status = self._api.llama_decode(self._context, self._batch.fill(rows))
+        return self._decode(self._batch.fill(rows))
+
+    def decode_image(self, rows: ImageRows) -> DecodeStatus:
+        """See `Backend.decode_image`."""
+        if self._image_batch is None:
+            dimensions = 1 if rows.slice.grid is None else 4
+            self._image_batch = EmbeddingBatch(self._api, self.batch_size, dimensions)
+        if rows.slice.is_causal:
+            return self._decode(self._image_batch.fill(rows))
+        self._api.llama_set_causal_attn(self._context, False)
+        try:
+            return self._decode(self._image_batch.fill(rows))
+        finally:
+            self._api.llama_set_causal_attn(self._context, True)
+
+    def _decode(self, batch: Any) -> DecodeStatus:
+        status = self._api.llama_decode(self._context, batch)
         if status == 0:
             self._api.llama_synchronize(self._context)
             return DecodeStatus.DONE

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from . import frames
 from .embedding import Embedder, EmbeddingJob, fit, rank_tokens
-from .errors import EngineError
+from .errors import ContextOverflow, EngineError, UnsupportedRequest
 from .model import Model
+from .refusals import encode_refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,12 @@ class EmbeddingDesk:
             return
         if prepared.ranks is not embedder.is_ranker:
             what = "rank texts" if prepared.ranks else "embed texts"
-            self._refuse(prepared.key, "UnsupportedRequest", message=f"this model does not {what}")
+            self._refuse(prepared.key, UnsupportedRequest(f"this model does not {what}"))
             return
         limit = embedder.max_tokens
         longest = max(map(len, prepared.texts), default=0)
         if longest > limit and not prepared.truncate:
-            self._refuse(prepared.key, "ContextOverflow", wanted=longest, limit=limit)
+            self._refuse(prepared.key, ContextOverflow(longest, limit))
             return
         ends = self._model.end_tokens | {self._model.eos}
         texts = [fit(text, limit, end_tokens=ends) for text in prepared.texts]
@@ -115,8 +116,8 @@ class EmbeddingDesk:
         self._tokens.pop(key, None)
         self._send({"op": "step", "pieces": [[key, "", 0, None, None, None, [], error, []]]})
 
-    def _refuse(self, key: int, kind: str, **facts: object) -> None:
-        self._send({"op": "refused", "key": key, "kind": kind, "facts": facts})
+    def _refuse(self, key: int, error: EngineError) -> None:
+        self._send(encode_refusal(key, error))
 
     def _get_embedder(self) -> Embedder:
         if self._embedder is None:

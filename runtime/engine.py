@@ -16,6 +16,7 @@ from .checkpoints import Checkpoints, marks
 from .guesses import Drafter, Guesses
 from .hoststates import HostStates
 from .pace import Pace
+from .pictures import Span
 from .plan import Plan, Tuning
 from .request import LATE, FinishReason, GenerationRequest
 from .scheduler import Scheduler
@@ -105,10 +106,12 @@ class Engine:
         *,
         truncated: int = 0,
         gate: TokenGate | None = None,
+        spans: tuple[Span, ...] = (),
     ) -> None:
         """Queue a request whose prompt is not empty and shorter than the context.
 
-        `gate` says which tokens may come, for a request with a constraint.
+        `gate` says which tokens may come, for a request with a constraint; `spans` are where
+        images stand in the prompt. They cannot be cut: a full context then ends the answer.
         """
         assert 0 < len(prompt) < self._context_length or len(prompt) == self._context_length == 1
         answer = Answer(
@@ -117,7 +120,7 @@ class Engine:
             num_prompt=len(prompt),
             context_length=self._context_length,
             truncated=truncated,
-            can_shift=self._backend.can_shift or self._backend.can_share,
+            can_shift=not spans and (self._backend.can_shift or self._backend.can_share),
             now_ns=self._clock_ns(),
             gate=gate,
         )
@@ -130,6 +133,7 @@ class Engine:
             client=request.client,
             group=adapter_group(request),
             is_exclusive=request.deterministic,
+            spans=spans,
             work=answer,
         )
         if self._backend.has_points:
@@ -154,15 +158,20 @@ class Engine:
             self.guesses.guess(scheduler.running)
         planned = self._clock_ns()
         plan = scheduler.plan()
-        if not plan.rows:
+        if not plan.rows and plan.image is None:
             return late
         for sequence, _ in plan.advanced:
             sequence.work.note_start(started)
         self._backend.use_adapters(plan.advanced[0][0].work.request.adapters)
-        status = self._backend.decode(plan.rows)
+        if plan.image is None:
+            status = self._backend.decode(plan.rows)
+        else:
+            status = self._backend.decode_image(plan.image)
         if status is not DecodeStatus.DONE:
             return late + self._recover(plan, status)
         scheduler.applied(plan)
+        if plan.image is not None:
+            return late
         took = self._clock_ns() - planned
         if not plan.num_drafted:
             self._pace.note(took, streams=plan.num_streams, rows=len(plan.rows))
@@ -236,9 +245,10 @@ class Engine:
     def _sampler_of(self, sequence: Sequence) -> TokenSampler:
         answer: Answer = sequence.work
         if answer.sampler is None:
-            answer.sampler = self._backend.sampler(
-                sequence.sampling, sequence.tokens, gate=answer.gate
-            )
+            history = sequence.tokens
+            if sequence.spans:
+                history = [token for token in history if token >= 0]
+            answer.sampler = self._backend.sampler(sequence.sampling, history, gate=answer.gate)
         return answer.sampler
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Piece:

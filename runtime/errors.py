@@ -12,6 +12,7 @@
     ├─ ContextOverflow   the prompt is longer than the context; both in tokens
     ├─ QueueFull         too many requests wait; retry_after_s
     ├─ DeadlinePassed    the request's own deadline has passed
+    ├─ InvalidImage      an image is none, is broken, or exceeds a bound
     ├─ TemplateError     a prompt template is wrong, or ran over its limits
     └─ UnsupportedRequest the model cannot do what was asked (no chat, no images, …)
 """
@@ -88,6 +89,13 @@ class QueueFull(EngineError):
 
 class DeadlinePassed(EngineError):
     """A request was not answered within the time that it set itself."""
+
+
+class InvalidImage(EngineError):
+    """What was given for an image is none, is broken, or exceeds a bound."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="send a PNG, JPEG, WebP, GIF or BMP image")
 
 
 class TemplateError(EngineError):

@@ -7,12 +7,14 @@ in the supervisor. Nothing here knows what the operations mean, but for the form
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import struct
 from collections.abc import Mapping
 from typing import Any
 
+from .answer import Piece
 from .constraint import Constraint
 from .request import (
     FinishReason,
@@ -83,7 +85,8 @@ class Channel:
 def encode_request(request: GenerationRequest) -> Message:
     """A request as JSON values; `decode_request` is its inverse."""
     values = _fields(request)
-    values["prompt"] = [[segment.text, segment.special] for segment in request.prompt]
+    values["prompt"] = [[part.text, part.special, part.image] for part in request.prompt]
+    values["images"] = [base64.b64encode(image).decode() for image in request.images]
     values["sampling"] = _fields(request.sampling)
     values["sampling"]["logit_bias"] = list(request.sampling.logit_bias.items())
     if request.constraint is not None:
@@ -106,7 +109,8 @@ def decode_request(values: Mapping[str, Any]) -> GenerationRequest:
         constraint = Constraint(**{**constraint, **lists})
     rest = {
         "constraint": constraint,
-        "prompt": tuple(Segment(text, special) for text, special in values["prompt"]),
+        "prompt": tuple(Segment(*part) for part in values["prompt"]),
+        "images": tuple(base64.b64decode(image) for image in values["images"]),
         "sampling": SamplingParams(**sampling),
         "context": tuple(values["context"]),
         "stop": tuple(values["stop"]),
@@ -125,6 +129,16 @@ def encode_options(options: LoadOptions) -> Message:
 def decode_options(values: Mapping[str, Any]) -> LoadOptions:
     """The inverse of `encode_options`."""
     return LoadOptions(**{**values, "tensor_split": tuple(values["tensor_split"])})
+
+
+def encode_piece(piece: Piece) -> list[Any]:
+    """What a step adds to an answer, as JSON values; most have three."""
+    if piece.usage is None and piece.error is None and not piece.logprobs:
+        return [piece.key, piece.text, piece.tokens]
+    usage = None if piece.usage is None else encode_usage(piece.usage)
+    logprobs = [encode_logprob(value) for value in piece.logprobs]
+    end = [piece.finish, usage, piece.stop_text, piece.context, piece.error, logprobs]
+    return [piece.key, piece.text, piece.tokens, *end]
 
 
 def encode_usage(usage: Usage) -> list[int]:

@@ -76,7 +76,7 @@ class Guesses:
             self._until_plain = _PLAIN_EVERY
             return
         for sequence in running:
-            if not sequence.is_prefilling and not sequence.is_exclusive:
+            if not (sequence.is_prefilling or sequence.is_exclusive or sequence.spans):
                 sequence.draft = self._draft(sequence)
 
     def note_step(self, plan: Plan, took_ns: int) -> None:

@@ -165,6 +165,17 @@ class Runtime(Protocol):
     def detokenize(self, source: ModelSource, tokens: list[int]) -> str:
         """Text of token ids; loads the model where needed."""
 
+    def image_tokens(self, source: ModelSource, sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """How many tokens images take in a prompt; loads the model where needed.
+
+        Args:
+            source: the model.
+            sizes: width and height of each, in pixels.
+
+        Raises:
+            UnsupportedRequest: the model does not look at images.
+        """
+
     def loaded(self) -> tuple[LoadedModel, ...]:
         """The models in memory, longest remaining first."""
 

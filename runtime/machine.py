@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pannier.pkgmgr.gguf import Header
 
@@ -34,16 +34,24 @@ class Room:
         free: bytes of main memory.
         is_limit: whether that is what a runner may take, and not what the machine has.
         gpus: with what each has free; `reserve` bytes of it are left alone.
+        extra: what the model takes beside weights and cells: its projector.
     """
 
     free: int
     is_limit: bool = False
     gpus: tuple[Device, ...] = ()
     reserve: int = GPU_RESERVE
+    extra: int = 0
+
+    def beside(self, size: int) -> Room:
+        """The same for a model that takes `size` more bytes, in main memory or on a GPU."""
+        return replace(self, extra=size, reserve=self.reserve + size)
 
     def plan(self, headers: Sequence[Header], options: LoadOptions) -> MemoryPlan:
         """How a model would be loaded here; compare with `holds`."""
-        return plan_memory(headers, options, free=self.free, gpus=self.gpus, reserve=self.reserve)
+        free = self.free - self.extra
+        plan = plan_memory(headers, options, free=free, gpus=self.gpus, reserve=self.reserve)
+        return replace(plan, work=plan.work + self.extra)
 
     def holds(self, plan: MemoryPlan) -> bool:
         """Whether a planned model fits."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from pannier.pkgmgr.gguf import Header
 
 from .devices import Device
+from .pictures import PICTURES_BUDGET
 from .placement import GPU_RESERVE, ModelSizes, Placement, fits, place
 from .request import LoadOptions
 
@@ -249,6 +250,16 @@ def _logits_bytes(header: Header) -> int:
     """Logits of a step, and their copy."""
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     return _OUTPUTS * (len(tokens) if isinstance(tokens, Sequence) else 0) * 4 * 2
+
+
+def projector_bytes(header: Header) -> int:
+    """Bytes that a projector takes, with the images that are kept for it."""
+    weights = sum(tensor.size for tensor in header.tensors)
+    patch = max(1, header.number("clip.vision.patch_size", 0))
+    patches = (header.number("clip.vision.image_size", 0) // patch) ** 2
+    width = header.number("clip.vision.embedding_length", 0)
+    feed_forward = header.number("clip.vision.feed_forward_length", 0)
+    return weights + patches * (16 * width + 4 * feed_forward) * 4 + PICTURES_BUDGET
 
 
 def available_memory(pinned: int = 0) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .errors import LoadError
 from .native import Native, native
-from .request import LoadOptions, Segment
+from .request import LoadOptions
 
 # llama.cpp's numbers of the ways to share a model between GPUs.
 _SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
@@ -130,16 +130,6 @@ class Model:
             buffer = (ctypes.c_int32 * -count)()
             count = call(self.vocab, data, len(data), buffer, -count, whole, special)
         return list(buffer[:count])
-
-    def tokenize_prompt(self, segments: Iterable[Segment]) -> list[int]:
-        """Token ids of a prompt, with the beginning-of-sequence token where the model wants it."""
-        tokens: list[int] = []
-        for segment in segments:
-            if segment.text:
-                tokens += self.tokenize(segment.text, special=segment.special)
-        if self.adds_bos and self.bos >= 0 and tokens[:1] != [self.bos]:
-            tokens.insert(0, self.bos)
-        return tokens
 
     def text(self, tokens: Iterable[int]) -> str:
         """Text of token ids, control tokens included."""

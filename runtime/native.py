@@ -26,6 +26,8 @@ VERSION = "0.3.36"
 # sizeof(llama_batch), sizeof(llama_context_params), sizeof(llama_model_params) of that release on a
 # 64-bit machine. Other sizes mean other declarations, and calls through them would corrupt memory.
 STRUCT_SIZES = (56, 160, 80)
+# sizeof(mtmd_context_params), sizeof(mtmd_input_part).
+VISION_SIZES = (96, 16)
 
 _QUICK = (
     "llama_get_logits_ith",
@@ -54,6 +56,11 @@ class Native:
         self.quick = types.SimpleNamespace(**{name: _keep_lock(api, name) for name in _QUICK})
         self._callbacks: list[Any] = []
 
+    @property
+    def log_callback(self) -> Any:
+        """Where messages go, once it is started."""
+        return self._callbacks[-1]
+
     def start(self) -> None:
         """Route the library's messages to logging, then initialise it. Idempotent."""
         if self._callbacks:
@@ -68,6 +75,45 @@ class Native:
         self._callbacks.append(self.api.llama_log_callback(log))
         self.api.llama_log_set(self._callbacks[-1], ctypes.c_void_p(0))
         self.api.llama_backend_init()
+
+
+@cache
+def vision() -> Any:
+    """The library's functions for images (`mtmd.h`), and its decoder of image files.
+
+    Raises:
+        EngineMissing: it was built without them, or is another release.
+    """
+    library = native()
+    try:
+        api = importlib.import_module("llama_cpp.mtmd_cpp")
+        sizes = ctypes.sizeof(api.mtmd_context_params), ctypes.sizeof(api.mtmd_input_part)
+        if sizes != VISION_SIZES:
+            raise ImportError(f"its structures have sizes {sizes}")
+        _declare_image_decoder(api._libmtmd)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise EngineMissing(
+            f"llama-cpp-python cannot look at images: {error}",
+            hint=f"build llama-cpp-python=={VERSION} with its mtmd library",
+        ) from error
+    library.start()
+    api.mtmd_helper_log_set(library.log_callback, ctypes.c_void_p(0))
+    return api
+
+
+def _declare_image_decoder(library: Any) -> None:
+    """Types of stb_image's functions, which mtmd exports and llama_cpp does not declare.
+
+    mtmd's own helper goes on to start ffmpeg with what is no image; these do not.
+    """
+    number, numbers = ctypes.c_int, ctypes.POINTER(ctypes.c_int)
+    sizes = [ctypes.c_char_p, number, numbers, numbers, numbers]
+    library.stbi_info_from_memory.argtypes = sizes
+    library.stbi_load_from_memory.argtypes = [*sizes, number]
+    library.stbi_load_from_memory.restype = ctypes.c_void_p
+    library.stbi_image_free.argtypes = [ctypes.c_void_p]
+    library.stbi_image_free.restype = None
+    library.stbi_failure_reason.restype = ctypes.c_char_p
 
 
 def _keep_lock(api: Any, name: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .backend import Row
+from .backend import ImageRows, Row
 from .sequence import Sequence
 
 
@@ -43,6 +43,7 @@ class Plan:
 
     Attributes:
         advanced: sequences with the number of their tokens that become computed.
+        image: rows of an image, which are a step of their own: there are no other rows then.
         draws: sequences with the index of the row of their last token; a sequence with a draft
             of n tokens draws from n more rows after it.
     """
@@ -50,5 +51,6 @@ class Plan:
     rows: list[Row] = field(default_factory=list)
     advanced: list[tuple[Sequence, int]] = field(default_factory=list)
     draws: list[tuple[Sequence, int]] = field(default_factory=list)
+    image: ImageRows | None = None
     num_streams: int = 0
     num_drafted: int = 0

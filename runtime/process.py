@@ -23,15 +23,12 @@ from pannier.pkgmgr.modelspec import ModelFiles
 
 from . import frames
 from .errors import (
-    ContextOverflow,
     CrashedInLoading,
     DeadlinePassed,
     EngineError,
     EngineMissing,
     LoadError,
-    QueueFull,
     RunnerDied,
-    UnsupportedRequest,
 )
 from .isolation import scrubbed_environment, signal_name
 from .machine import RunnerLimits
@@ -47,9 +44,6 @@ _LAST_WORDS = 2000
 
 Death = Callable[[], None]
 Progress = Callable[[int], None]
-_REFUSALS: dict[str, type[EngineError]] = {
-    kind.__name__: kind for kind in (ContextOverflow, QueueFull, UnsupportedRequest)
-}
 
 
 class RunnerProcess:
@@ -201,6 +195,7 @@ class RunnerProcess:
             "weights": [str(path) for path in files.weights],
             "adapters": [str(path) for path in files.adapters],
             "draft": self._draft(files, options),
+            "projector": None if files.projector is None else str(files.projector),
             "options": frames.encode_options(
                 self._plan.options(replace(options, num_thread=self._threads))
             ),

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 from pannier.pkgmgr.modelspec import ModelSpec, Role
@@ -22,10 +23,11 @@ from .parsers.thinking import ThinkingParser
 from .request import Segment
 from .template.abilities import capabilities
 from .template.choice import Engine, Preference, choose, go_abilities, jinja_abilities
-from .template.collate import mark_images
+from .template.collate import mark_images, placed_images
 from .template.fim import GapMarks
 from .template.jinjachat import client_texts, jinja_names, shielded
 from .template.ollama import OllamaTemplate
+from .template.parts import as_parts, wants_parts
 from .template.pool import RenderPool, shared_pool
 from .template.shield import ControlTokens, Shield
 from .trimming import Fit, Trimmed, trim
@@ -231,9 +233,14 @@ class PromptBuilder:
         turns.append(Message("user", prompt, images=tuple(images)))
         return self._render(turns, think=think, go=go)
 
-    def raw(self, prompt: str) -> ChatPrompt:
-        """A prompt that its writer formatted: control tokens in it are meant."""
-        return ChatPrompt((Segment(prompt),) if prompt else ())
+    def raw(self, prompt: str, images: Sequence[bytes] = ()) -> ChatPrompt:
+        """A prompt that its writer formatted: control tokens in it are meant, and `[img-N]`.
+
+        Raises:
+            UnsupportedRequest: the model does not look at images, or the prompt places one not.
+        """
+        self._refuse_what_is_missing([Message("user", images=tuple(images))], ())
+        return ChatPrompt(placed_images(prompt, len(images)), images=tuple(images))
 
     def _insert(self, prompt: str, suffix: str, go: OllamaTemplate | None) -> ChatPrompt:
         by_template = go is not None and "suffix" in go.identifiers
@@ -256,17 +263,19 @@ class PromptBuilder:
         go: OllamaTemplate | None = None,
     ) -> ChatPrompt:
         self._refuse_what_is_missing(turns, tools)
-        turns, images = mark_images(turns)
         thinks = "thinking" in self.capabilities and think is not False
         think = True if think is None and thinks else think
         shield = Shield(self._control, (self.source, *client_texts(turns, tools)))
         if self._forgets_thoughts:
             turns = _without_old_thoughts(turns, self._format)
-        turns = [shielded(turn, shield) for turn in turns]
+        turns, images = mark_images([shielded(turn, shield) for turn in turns], shield.image)
         offered = tuple(shield.protect_all(tool) for tool in tools)
         text = self._text(turns, shield, tools=offered, think=think, go=go)
+        segments = shield.split(text)
+        if {segment.image for segment in segments} - {None} != set(range(len(images))):
+            raise UnsupportedRequest("the template of this model leaves images out")
         return ChatPrompt(
-            shield.split(text),
+            segments,
             images=images,
             control_tokens=any(mark in self._control for mark in self._format.marks),
             output=self._format,
@@ -298,10 +307,23 @@ class PromptBuilder:
         names = jinja_names(
             turns, tools=tools, think=think, tokens=self._tokens, continues=continues
         )
-        pool = self._pool or shared_pool()
-        text = pool.render(self._jinja, names, now=self._now())
+        if self._has_parts:
+            for message in names["messages"]:
+                message["content"] = as_parts(message["content"])
+        text = self._render_jinja(names)
         # The template closes the turn that is to be continued: what stands after it is cut.
         return text[: text.rindex(shield.fence)] if continues and shield.fence in text else text
+
+    @cached_property
+    def _has_parts(self) -> bool:
+        """Whether the Jinja template takes texts as typed parts only."""
+        names = jinja_names((), tools=(), think=None, tokens=self._tokens, continues=False)
+        return wants_parts(
+            self._jinja, lambda probe: self._render_jinja({**names, "messages": probe})
+        )
+
+    def _render_jinja(self, names: Mapping[str, Any]) -> str:
+        return (self._pool or shared_pool()).render(self._jinja, names, now=self._now())
 
     def _refuse_what_is_missing(
         self, turns: Sequence[Message], tools: Sequence[Mapping[str, Any]]

@@ -37,10 +37,12 @@ class Segment:
         text: what is tokenised.
         special: whether control tokens may be recognised in it. True for what a template wrote,
             False for what a user wrote, so that user text can never become a control token.
+        image: which image of the request stands here; `text` is only how it is shown then.
     """
 
     text: str
     special: bool = True
+    image: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,12 @@ class GenerationRequest:
     Attributes:
         prompt: pieces in order; beginning-of-sequence is added by the engine where the model's
             metadata asks for it and the text does not begin with it already.
+        images: encoded files, which segments of the prompt name by number.
         context: token ids that go before the prompt (Ollama's deprecated `context`).
         max_tokens: how many to generate at most; None is until the context is full.
         stop: texts that end the generation; they are not part of the output.
         truncate: whether a prompt beyond the context loses its middle (`num_keep` tokens at the
-            front stay) instead of raising `ContextOverflow`.
+            front stay) instead of raising `ContextOverflow`; one with images never does.
         num_keep: tokens at the front that truncation keeps.
         want_context: whether the last delta shall carry the token ids of prompt and output.
         echo_stop: whether the stop text that ended the generation is part of the output.
@@ -110,6 +113,7 @@ class GenerationRequest:
     """
 
     prompt: tuple[Segment, ...]
+    images: tuple[bytes, ...] = ()
     context: tuple[int, ...] = ()
     sampling: SamplingParams = field(default_factory=SamplingParams)
     max_tokens: int | None = None

@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pannier.pkgmgr import gguf
 
 from .errors import LoadError, OutOfMemory
 from .interface import FOREVER, LoadedModel, ModelSource
 from .machine import Room
-from .memory import MemoryPlan
+from .memory import MemoryPlan, projector_bytes
 from .native import VERSION
 from .process import RunnerProcess
 from .request import LoadOptions
@@ -54,6 +55,28 @@ class Resident:
     def holds_gpus(self) -> bool:
         """Whether a part of a GPU is its own."""
         return self.plan is not None and self.plan.on_gpus > 0
+
+    @property
+    def beside(self) -> int:
+        """Bytes that it takes beside its weights and cells; raises as `read_headers` does."""
+        projector = read_projector(self.source)
+        return 0 if projector is None else projector_bytes(projector)
+
+    def wait_for_predecessors(self, seconds: float) -> None:
+        """Return when all are gone.
+
+        Raises:
+            LoadError: one is still in use.
+        """
+        for predecessor in self.predecessors:
+            if not predecessor.gone.wait(seconds):
+                raise LoadError(f"cannot reload {self.source.name}: it is in use")
+        self.predecessors = set()
+
+    def call(self, op: str, **facts: object) -> Any:
+        """Ask the process of a loaded model one question."""
+        assert self.runner is not None
+        return self.runner.call(op, **facts)
 
     def is_stale(self, options: LoadOptions | None) -> bool:
         """Whether it has to be loaded again for a request with these options."""
@@ -178,3 +201,9 @@ def read_checked(paths: Sequence[Path], name: str) -> list[gguf.Header]:
         gguf.check(header, size=size, name=one)
         headers.append(header)
     return headers
+
+
+def read_projector(source: ModelSource) -> gguf.Header | None:
+    """The header of a model's projector, None where it has none; raises as `read_headers` does."""
+    path = source.files.projector
+    return None if path is None else read_checked([path], f"the projector of {source.name}")[0]

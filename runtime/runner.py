@@ -2,7 +2,8 @@
 
 Three threads. The main one is the engine. A second one, with a stack that no tokenizer can exhaust,
 reads messages, tokenises and hands requests over. A third one waits for the parent's death and then
-ends the process, whatever the engine is doing.
+ends the process, whatever the engine is doing. A model with a projector has two more, which look at
+images.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from . import frames
 from .answer import Piece, Vocabulary
+from .answergate import gate_of
 from .checkpoints import Checkpoints
 from .confine import confine, give_up_privileges, limit
 from .constraingate import Constrainer
@@ -30,13 +32,16 @@ from .draft import DraftModel
 from .draftcontext import load_draft
 from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
-from .errors import EngineError, LoadError
+from .errors import ContextOverflow, EngineError, LoadError, QueueFull, UnsupportedRequest
 from .hoststates import HostStates
 from .memory import DEFAULT_SEQUENCES, RECURRENT_COPIES
 from .model import Model
 from .native import native
-from .request import GenerationRequest, LoadOptions
+from .prompttokens import prompt_pieces, truncate
+from .refusals import encode_refusal
+from .request import FinishReason, GenerationRequest, LoadOptions, Usage
 from .speculate import MAX_STREAMS, most_drafted
+from .visiondesk import VisionDesk, open_desk
 
 # A pre-tokenizer's recursive regular expression took 60,000 equal letters to overflow 8 MiB; with
 # 512 MiB 120,000 pass. It is address space, used only where it is needed.
@@ -79,6 +84,18 @@ class Runner:
         if self.model.can_generate:
             drafter = None if draft is None else self._load_draft(draft, params.threads)
             self.engine = self._make_engine(params, adapters, options, drafter)
+        self._vision: VisionDesk | None = None
+        if load["projector"] and self.engine is not None:
+            self._vision = open_desk(
+                self.model,
+                Path(load["projector"]),
+                params,
+                use_gpu=options.num_gpu != 0,
+                context_length=self.context_length,
+                accept=self._say_yes,
+                refuse=self._refuse,
+                fail=lambda key, error: self._end(Piece(key, error=error)),
+            )
         self._embedding = EmbeddingDesk(
             self.model, context_length=self.context_length, threads=params.threads, send=self.send
         )
@@ -177,6 +194,8 @@ class Runner:
         threading.stack_size(BIG_STACK)
         try:
             threading.Thread(target=self._read, name="reader", daemon=True).start()
+            if self._vision is not None:
+                self._vision.start()
         except RuntimeError as error:
             raise LoadError("there is no room for the tokenizer's stack") from error
         finally:
@@ -211,15 +230,18 @@ class Runner:
             case "generate":
                 self._accept(key, frames.decode_request(message["request"]))
             case "cancel":
-                self._post(lambda: self._cancel(key))
+                self._withdraw(key)
             case "pulse":
-                self.send({"op": "pulse", "key": key, "steps": self._steps})
+                looks = 0 if self._vision is None else self._vision.steps
+                self.send({"op": "pulse", "key": key, "steps": self._steps + looks})
             case "threads":
                 count = message["count"]
                 self._post(lambda: self._use_threads(count))
             case "embed" | "rank":
                 job = self._embedding.prepare(message)
                 self._post(lambda: self._embedding.add(job))
+            case "image_tokens":
+                self._count_images(key, message["sizes"])
             case "tokenize":
                 tokens = self.model.tokenize(message["text"], special=message["special"])
                 self.send({"op": "result", "key": key, "value": tokens})
@@ -228,48 +250,76 @@ class Runner:
                 self.send({"op": "result", "key": key, "value": text})
 
     def _accept(self, key: int, request: GenerationRequest) -> None:
-        engine = self.engine
+        try:
+            self._take(key, request)
+        except EngineError as error:
+            self._refuse(key, error)
+
+    def _take(self, key: int, request: GenerationRequest) -> None:
+        """Queue a request.
+
+        Raises:
+            EngineError: it cannot be answered, or not now.
+        """
+        engine, desk, limit = self.engine, self._vision, self.context_length
         if engine is None:
-            text = "this model does not generate text"
-            self._refuse(key, "UnsupportedRequest", {"message": text})
-            return
+            raise UnsupportedRequest("this model does not generate text")
         waiting = len(engine.scheduler.waiting) + len(self._inbox)
-        if waiting >= MAX_WAITING:
-            facts = {"waiting": waiting, "retry_after_s": engine.expected_wait_s(waiting)}
-            self._refuse(key, "QueueFull", facts)
+        waiting += 0 if desk is None else desk.waiting
+        if waiting >= MAX_WAITING or (request.images and desk is not None and desk.is_full):
+            raise QueueFull(waiting, retry_after_s=engine.expected_wait_s(waiting))
+        if request.images:
+            self._show(key, request, engine)
             return
-        tokens = self._tokenize_prompt(request)
-        limit = self.context_length
+        tokens = [token for piece in prompt_pieces(self.model, request) for token in piece]
         truncated = 0
         if len(tokens) >= limit:
             if not request.truncate or limit < 2:
-                facts = {"wanted": len(tokens), "limit": limit}
-                self._refuse(key, "ContextOverflow", facts)
-                return
+                raise ContextOverflow(len(tokens), limit)
             tokens, truncated = truncate(tokens, request, limit)
-        gate = None
-        if request.constraint is not None:
-            try:
-                room = answer_room(request, len(tokens), limit)
-                gate = self._constrainer.gate(request.constraint, room=room)
-            except ValueError as error:
-                text = f"the answer's grammar cannot be used: {error}"
-                self._refuse(key, "UnsupportedRequest", {"message": text})
-                return
-        self.send({"op": "accepted", "key": key})
+        gate = gate_of(self._constrainer, request, len(tokens), limit)
+        self._say_yes(key)
         self._post(lambda: engine.add(key, request, tokens, truncated=truncated, gate=gate))
 
-    def _tokenize_prompt(self, request: GenerationRequest) -> list[int]:
-        """The tokens of a prompt behind those of its context; never none."""
-        tokens = self.model.tokenize_prompt(request.prompt)
-        if request.context:
-            known = range(self.model.vocabulary_size)
-            tokens = [token for token in request.context if token in known] + tokens
-        start = self.model.bos if self.model.bos >= 0 else self.model.eos
-        return tokens or [max(0, start)]
+    def _show(self, key: int, request: GenerationRequest, engine: Engine) -> None:
+        if self._vision is None:
+            raise UnsupportedRequest("this model does not support images")
+        limit = self.context_length
+        self._vision.add(
+            key,
+            request,
+            check=lambda num_prompt: gate_of(self._constrainer, request, num_prompt, limit),
+            admit=lambda later, tokens, spans, gate: self._post(
+                lambda: engine.add(key, later, tokens, gate=gate, spans=spans)
+            ),
+        )
 
-    def _refuse(self, key: int, kind: str, facts: dict[str, Any]) -> None:
-        self.send({"op": "refused", "key": key, "kind": kind, "facts": facts})
+    def _count_images(self, key: int, sizes: list[list[int]]) -> None:
+        try:
+            if self._vision is None:
+                raise UnsupportedRequest("this model does not support images")
+            self.send({"op": "result", "key": key, "value": self._vision.count(sizes)})
+        except EngineError as error:
+            self._refuse(key, error)
+
+    def _say_yes(self, key: int) -> None:
+        self.send({"op": "accepted", "key": key})
+
+    def _refuse(self, key: int, error: EngineError) -> None:
+        self.send(encode_refusal(key, error))
+
+    def _withdraw(self, key: int) -> None:
+        """End a request, wherever it stands."""
+        if self._vision is not None and self._vision.cancel(key):
+            self._end(Piece(key, finish=FinishReason.CANCELLED, usage=Usage()))
+        else:
+            self._post(lambda: self._cancel(key))
+
+    def _end(self, piece: Piece) -> None:
+        """Say how a request ended that the engine has not seen."""
+        engine = self.engine
+        assert engine is not None
+        self._post(lambda: self._tell(engine, [piece]))
 
     def _cancel(self, key: int) -> None:
         engine = self.engine
@@ -282,7 +332,7 @@ class Runner:
         stats = frames.encode_stats(engine.stats())
         if pieces or stats != self._told:
             self._told = stats
-            encoded = [_encode_piece(piece) for piece in pieces]
+            encoded = [frames.encode_piece(piece) for piece in pieces]
             self.send({"op": "step", "pieces": encoded, "stats": stats})
 
     def _use_threads(self, count: int) -> None:
@@ -304,37 +354,6 @@ class Runner:
         return True
 
 
-def answer_room(request: GenerationRequest, num_prompt: int, limit: int) -> int:
-    """Tokens within which an answer in a form must be whole: those asked for, else the context."""
-    here = limit - num_prompt
-    if request.max_tokens is None:
-        return here
-    return request.max_tokens if request.shift else min(here, request.max_tokens)
-
-
-def truncate(tokens: list[int], request: GenerationRequest, limit: int) -> tuple[list[int], int]:
-    """Cut the middle out of a prompt, so that it and an answer fit `limit` (≥ 2) positions.
-
-    The first `num_keep` tokens stay, and as many of the last as leave a quarter of the context, or
-    what the request wants if that is less, for the answer. Returns the tokens and how many went.
-    """
-    wanted = limit if request.max_tokens is None else request.max_tokens
-    room = limit - max(1, min(wanted, limit // 4))
-    keep = max(0, min(request.num_keep, room // 2))
-    rest = tokens[keep:]
-    tail = rest[len(rest) - (room - keep) :]
-    return tokens[:keep] + tail, len(rest) - len(tail)
-
-
-def _encode_piece(piece: Piece) -> list[Any]:
-    if piece.usage is None and piece.error is None and not piece.logprobs:
-        return [piece.key, piece.text, piece.tokens]
-    usage = None if piece.usage is None else frames.encode_usage(piece.usage)
-    logprobs = [frames.encode_logprob(value) for value in piece.logprobs]
-    end = [piece.finish, usage, piece.stop_text, piece.context, piece.error, logprobs]
-    return [piece.key, piece.text, piece.tokens, *end]
-
-
 def _die_with_parent(descriptor: int) -> None:
     """Wait for the end of the pipe whose other end only the supervisor has."""
     os.read(descriptor, 1)
@@ -354,6 +373,8 @@ def main(arguments: list[str]) -> int:
     files = [Path(path) for path in load["weights"] + load["adapters"]]
     if load["draft"] is not None:
         files += [Path(path) for path in load["draft"]["weights"]]
+    if load["projector"]:
+        files.append(Path(load["projector"]))
     confine(files, writable=Path(load["states"]) if load["states"] else None)
     threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
     started = time.monotonic_ns()

@@ -14,9 +14,11 @@ from collections import OrderedDict
 
 from .backend import Backend, Row
 from .checkpoints import Checkpoints
+from .commons import Commons
 from .hoststates import HostStates
+from .looks import look, looking
 from .plan import Plan, Tuning
-from .prefix import CellTree, common_prefix
+from .prefix import CellTree
 from .sequence import Phase, Sequence
 from .sharing import Beginning, Sharing
 from .waiting import WaitingRoom
@@ -38,7 +40,6 @@ class Scheduler:
         self._max_running = min(max_running, backend.num_sequences)
         self._free_slots = list(range(backend.num_sequences - 1, -1, -1))
         self._finished: OrderedDict[int, str] = OrderedDict()
-        self._common: dict[tuple[int, int], int] = {}
         self._tuning = tuning or Tuning()
         self.states = states or HostStates(0)
         self.tree = CellTree()
@@ -49,11 +50,13 @@ class Scheduler:
             checkpoints=checkpoints or Checkpoints(0),
             tuning=self._tuning,
         )
+        self._commons = Commons(self._sharing.expect)
         self.waiting = WaitingRoom()
         self.running: list[Sequence] = []
         self.step = 0
         self.prefill_beside_streams = 128
         self.preemptions = 0
+        self._looked = False
         self.prompt_computed = 0
         self.prompt_shared = 0
 
@@ -83,6 +86,8 @@ class Scheduler:
         """The next step's rows; empty only where nothing can run."""
         self.step += 1
         self._admit()
+        if (images := self._look()) is not None:
+            return images
         while True:
             streams = [sequence for sequence in self.running if not sequence.is_prefilling]
             if not self._make_room(len(streams)):
@@ -172,13 +177,30 @@ class Scheduler:
             return False
         return sum(sequence.remaining for sequence in prefilling) <= room
 
+    def _look(self) -> Plan | None:
+        """A step for rows of an image, every other one where there is other work."""
+        lookers = looking(self.running)
+        if not lookers or (self._looked and len(lookers) < len(self.running)):
+            self._looked = False
+            return None
+        is_alone = len(lookers) == len(self.running)
+        most = self._backend.batch_size
+        plan = look(lookers[0], most if is_alone else min(most, self.prefill_beside_streams))
+        while not self._make_room(plan.advanced[0][1]):
+            self._preempt(self.running[-1])
+            if lookers[0] not in self.running:
+                return None
+        self._looked = True
+        return plan
+
     def _take(self, plan: Plan, sequence: Sequence, count: int) -> int:
         start, end = sequence.computed, sequence.computed + count
         last = end == len(sequence.tokens)
         rows, tokens, slot = plan.rows, sequence.tokens, sequence.slot
-        for position in range(start, end - 1):
-            rows.append(Row(tokens[position], position, slot, False))
-        rows.append(Row(tokens[end - 1], end - 1, slot, last))
+        at = sequence.position(start)
+        for position, token in enumerate(tokens[start : end - 1], start=at):
+            rows.append(Row(token, position, slot, False))
+        rows.append(Row(tokens[end - 1], at + count - 1, slot, last))
         plan.advanced.append((sequence, count))
         if last:
             plan.draws.append((sequence, len(rows) - 1))
@@ -206,7 +228,7 @@ class Scheduler:
 
     def _prefill_order(self) -> list[Sequence]:
         """Prompts under way, the one with the least left first: it starts to answer soonest."""
-        prefilling = [sequence for sequence in self.running if sequence.is_prefilling]
+        prefilling = [s for s in self.running if s.is_prefilling and s.stretch]
         if len(prefilling) < 2:
             return prefilling
         now = self.step
@@ -242,18 +264,7 @@ class Scheduler:
 
     def _is_worth_waiting(self, sequence: Sequence) -> bool:
         """Whether another request is computing a longer common beginning than there is now."""
-        limit = len(sequence.tokens) - 1
-        best = 0
-        for other in self.running:
-            if other.remaining < 2 or other.group != sequence.group:
-                continue
-            pair = (sequence.key, other.key)
-            common = self._common.get(pair)
-            if common is None:
-                common = common_prefix(other.tokens, sequence.tokens, 0, limit)
-                self._common[pair] = common
-            if common > other.computed:
-                best = max(best, self._sharing.expect(other, common))
+        best = self._commons.longest(sequence, self.running)
         if best < self._tuning.min_common:
             return False
         return best >= self._sharing.find(sequence).length + self._tuning.min_common
@@ -353,9 +364,7 @@ class Scheduler:
         """End the run of a request and keep its cells, as far as they may be of use."""
         slot = sequence.slot
         self.running.remove(sequence)
-        self._common = {
-            pair: common for pair, common in self._common.items() if sequence.key not in pair
-        }
+        self._commons.forget(sequence)
         self.tree.retire(slot)
         if self.tree.is_useless(slot) or sequence.is_exclusive:
             self._release(slot)

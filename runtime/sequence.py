@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from .pictures import Span, position_of
 from .request import SamplingParams
 
 
@@ -36,6 +37,7 @@ class Sequence:
         cached: of the prompt, how many tokens were in cells already.
         marks: places in the prompt where a checkpoint may be of use to others.
         points: places that are still to be computed where one will be made, in order.
+        spans: where images stand among `tokens`, in order; never at their very end.
         draft: guessed tokens after the last one, which the next step checks.
         work: whatever the engine hangs on to it; the scheduler never looks.
     """
@@ -57,6 +59,7 @@ class Sequence:
     admitted_step: int = 0
     marks: tuple[int, ...] = ()
     points: list[int] = field(default_factory=list)
+    spans: tuple[Span, ...] = ()
     draft: tuple[int, ...] = ()
     work: Any = None
 
@@ -67,10 +70,27 @@ class Sequence:
 
     @property
     def stretch(self) -> int:
-        """Tokens that can be computed in one go: up to the next checkpoint, or all."""
-        return (self.points[0] if self.points else len(self.tokens)) - self.computed
+        """Tokens that can be computed in one go: up to the next checkpoint or image, or all."""
+        end = self.points[0] if self.points else len(self.tokens)
+        if self.spans:
+            starts = (span.start for span in self.spans if span.end > self.computed)
+            end = max(self.computed, min(end, next(starts, end)))
+        return end - self.computed
 
     @property
     def is_prefilling(self) -> bool:
         """Whether more than the last token is missing."""
         return self.remaining > 1
+
+    def position(self, length: int) -> int:
+        """The position after so many tokens, which do not end inside an image."""
+        return position_of(length, self.spans) if self.spans else length
+
+    def span_at(self, index: int) -> Span | None:
+        """The image that a token is a row of."""
+        return next((span for span in self.spans if span.start <= index < span.end), None)
+
+    def whole(self, length: int) -> int:
+        """So many tokens, or fewer where they would end inside an image."""
+        inside = (span.start for span in self.spans if span.start < length < span.end)
+        return next(inside, length)

@@ -6,6 +6,8 @@ Three kinds of models, by what their backend can do:
 - cells of sliding windows go when nobody sees them any more (`reaches`, `cuttable`): a beginning is
   shared where its end still has its window;
 - states that cannot be cut: whole ones are copied, and in the middle of texts `Checkpoints`.
+
+An image is shared as a whole or not at all: its rows may have one position, or see each other.
 """
 
 from __future__ import annotations
@@ -63,9 +65,15 @@ class Sharing:
         """The longest beginning of a request that can be shared; its last token is left out."""
         tokens, group, limit = sequence.tokens, sequence.group, len(sequence.tokens) - 1
         cells = self._tree.match(tokens, limit=limit, group=group)
+        while sequence.whole(cells.length) < cells.length:
+            limit = sequence.whole(cells.length)
+            cells = self._tree.match(tokens, limit=limit, group=group)
         if self._backend.can_share:
-            return self._in_sight(cells)
+            return self._in_sight(sequence, cells)
         whole = self._tree.match_whole(tokens, limit=limit, group=group)
+        while sequence.whole(whole.length) < whole.length:
+            limit = sequence.whole(whole.length)
+            whole = self._tree.match_whole(tokens, limit=limit, group=group)
         if cells.length > whole.length:
             point = self._checkpoints.longest(tokens, limit=cells.length, group=group)
             if point is not None and point.length > whole.length:
@@ -73,10 +81,12 @@ class Sharing:
                 return Beginning(match, match.slot, point.state)
         return Beginning(whole, self._tree.slot_ending_at(whole) if whole.length else -1)
 
-    def _in_sight(self, cells: Match) -> Beginning:
+    def _in_sight(self, sequence: Sequence, cells: Match) -> Beginning:
         """The longest part of a match of which some holder still has all that its end sees."""
         for match, slot in self._tree.holders(cells):
-            if self._backend.reaches(slot, match.length):
+            length = match.length
+            is_whole = sequence.whole(length) == length
+            if is_whole and self._backend.reaches(slot, sequence.position(length)):
                 return Beginning(match, slot)
         return Beginning(self._tree.nothing(cells))
 
@@ -84,7 +94,7 @@ class Sharing:
         """Let a request's empty slot hold a beginning; returns how much of it that became."""
         slot, length = sequence.slot, beginning.length
         if length:
-            self._backend.copy(beginning.slot, slot, length)
+            self._backend.copy(beginning.slot, slot, sequence.position(length))
         if beginning.point is not None and not self._backend.restore_point(slot, beginning.point):
             self._backend.remove(slot, 0)
             beginning = Beginning(self._tree.nothing(beginning.match))
@@ -132,6 +142,7 @@ class Sharing:
 
     def _usable(self, sequence: Sequence, common: int, size: int) -> int:
         """How much of a saved state of `size` tokens serves one with so many in common."""
+        common = sequence.whole(common)
         if common == size or size <= self._backend.cuttable:
             return common
         point = self._checkpoints.longest(sequence.tokens, limit=common, group=sequence.group)
@@ -141,12 +152,13 @@ class Sharing:
         """Take a request back to `length` tokens, or to fewer where it cannot go on from there."""
         slot, backend = sequence.slot, self._backend
         if backend.can_share:
-            length = length if backend.reaches(slot, length) else 0
+            length = sequence.whole(length)
+            length = length if backend.reaches(slot, sequence.position(length)) else 0
         else:
             point = self._checkpoints.longest(sequence.tokens, limit=length, group=sequence.group)
             restored = point is not None and backend.restore_point(slot, point.state)
             length = point.length if point is not None and restored else 0
-        backend.remove(slot, length)
+        backend.remove(slot, sequence.position(length))
         self._tree.cut(slot, length)
         return length
 
@@ -156,7 +168,7 @@ class Sharing:
             return
         tokens, group = sequence.tokens, sequence.group
         parting = self._tree.match(tokens, limit=len(tokens) - 1, group=group).length
-        wanted = (*sequence.marks, parting, sequence.num_prompt - 1)
+        wanted = (*sequence.marks, sequence.whole(parting), sequence.num_prompt - 1)
         least = self._tuning.min_point
         chosen = places(wanted, start=sequence.computed, end=len(tokens), least=least)
         sequence.points = [at for at in chosen if not self._checkpoints.has(tokens[:at], group)]
@@ -166,6 +178,7 @@ class Sharing:
 
         Where that takes a checkpoint, one is planned.
         """
+        common = sequence.whole(common)
         if self._backend.can_share:
             return common
         if not self._has_points or sequence.is_exclusive:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from . import frames
-from .errors import ContextOverflow, EngineError, QueueFull, UnsupportedRequest
+from .errors import EngineError
+from .refusals import decode_refusal
 from .request import Delta
 
 # Tokenising is all that stands between a request and its acceptance.
@@ -104,9 +105,4 @@ class Stream:
 
 def _raise_refusal(message: frames.Message) -> None:
     if message["op"] == "refused":
-        refusals = {
-            "ContextOverflow": ContextOverflow,
-            "QueueFull": QueueFull,
-            "UnsupportedRequest": UnsupportedRequest,
-        }
-        raise refusals[message["kind"]](**message["facts"])
+        raise decode_refusal(message)

@@ -129,6 +129,10 @@ class Supervisor:
         """See `interface.Runtime.detokenize`."""
         return str(self._call(source, "detokenize", tokens=tokens))
 
+    def image_tokens(self, source: ModelSource, sizes: Sequence[tuple[int, int]]) -> list[int]:
+        """See `interface.Runtime.image_tokens`."""
+        return list(self._call(source, "image_tokens", sizes=[*sizes]))
+
     def embed(
         self,
         source: ModelSource,
@@ -220,8 +224,7 @@ class Supervisor:
     ) -> Embeddings:
         resident, load_ns = self._acquire(source, options, keep_alive_s)
         try:
-            assert resident.runner is not None
-            value = resident.runner.call(op, **facts)
+            value = resident.call(op, **facts)
             model = self._describe(resident, load_ns)
         finally:
             self._release(resident)
@@ -230,8 +233,7 @@ class Supervisor:
     def _call(self, source: ModelSource, op: str, **facts: object) -> Any:
         resident, _ = self._acquire(source, None, None)
         try:
-            assert resident.runner is not None
-            return resident.runner.call(op, **facts)
+            return resident.call(op, **facts)
         finally:
             self._release(resident)
 
@@ -281,10 +283,7 @@ class Supervisor:
         """Load a model; sets `runner` or `error`, and `ready`."""
         source = resident.source
         try:
-            for predecessor in resident.predecessors:
-                if not predecessor.gone.wait(RELOAD_WAIT_S):
-                    raise LoadError(f"cannot reload {source.name}: it is in use")
-            resident.predecessors = set()
+            resident.wait_for_predecessors(RELOAD_WAIT_S)
             headers = read_headers(source)
             with self._lock:
                 delay = self._crashes.delay_s(source.digest)
@@ -330,7 +329,8 @@ class Supervisor:
         while True:
             with self._lock:
                 everybody = [*self._residents.values(), *self._leaving]
-            room = self._machine.room(r.runner.pid for r in everybody if r.runner is not None)
+            pids = (r.runner.pid for r in everybody if r.runner is not None)
+            room = self._machine.room(pids).beside(resident.beside)
             plan = room.plan(headers, resident.options)
             with self._lock:
                 others = [r for r in self._residents.values() if r is not resident]

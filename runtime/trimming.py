@@ -14,9 +14,6 @@ from .errors import TemplateError
 from .messages import Message
 from .request import Segment
 
-# What Ollama counts for an image whose size in tokens nobody knows yet.
-IMAGE_TOKENS = 768
-
 
 class Fit(Protocol):
     """How much fits, and how much something is; both in tokens. Asking may take long."""
@@ -29,7 +26,10 @@ class Fit(Protocol):
         """The most tokens that a prompt may have."""
 
     def count(self, segments: Sequence[Segment]) -> int:
-        """Tokens of a prompt."""
+        """Tokens of a prompt's texts."""
+
+    def count_images(self, images: Sequence[bytes]) -> int:
+        """Tokens of a prompt's images."""
 
 
 class Rendered(Protocol):
@@ -70,8 +70,10 @@ def trim(
     """
     # A token has at least one byte, so that a short text needs no counting.
     letters = sum(len(segment.text.encode("utf-8", "replace")) for segment in whole.segments)
-    most = letters + len(whole.images) * IMAGE_TOKENS
-    if most < fit.sure or most < (limit := fit.limit()):
+    if not whole.images and letters < fit.sure:
+        return whole, None
+    limit = fit.limit()
+    if not whole.images and letters < limit:
         return whole, None
     total = _size(whole, fit)
     droppable = [i for i, turn in enumerate(turns[:-1]) if turn.role != "system"]
@@ -130,4 +132,4 @@ def _without(turns: Sequence[Message], dropped: Sequence[int]) -> list[Message]:
 
 
 def _size(rendered: Rendered, fit: Fit) -> int:
-    return fit.count(rendered.segments) + IMAGE_TOKENS * len(rendered.images)
+    return fit.count(rendered.segments) + fit.count_images(rendered.images)

@@ -184,7 +184,7 @@ def answer_once(
     client: Client, session: Session, model: Model, text: str, *, as_json: bool
 ) -> None:
     """Print one answer."""
-    prompt, images = take_images(text) if "vision" in model.capabilities else (text, [])
+    prompt, images = _take_images(model, text)
     chunks = client.stream("/api/generate", session.generate_body(prompt, images))
     if as_json:
         answer = Answer()
@@ -232,8 +232,18 @@ def converse(client: Client, session: Session, model: Model) -> None:
             print_error(error.message, error.hint)
 
 
+def _take_images(model: Model, text: str) -> tuple[str, list[str]]:
+    """A prompt without its images' paths, and the images; each is named to the user."""
+    if "vision" not in model.capabilities:
+        return text, []
+    prompt, images = take_images(text)
+    for path in images:
+        sys.stderr.write(f"Added image '{path}'\n")
+    return prompt, list(images.values())
+
+
 def _turn(client: Client, session: Session, model: Model, line: str) -> None:
-    text, images = take_images(line) if "vision" in model.capabilities else (line, [])
+    text, images = _take_images(model, line)
     session.ask(text, images)
     answer = Answer()
     try:

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify
 from pannier.pkgmgr.errors import InvalidReference, ModelNotFound
 from pannier.pkgmgr.modelfile.show import modelfile_of
 from pannier.pkgmgr.modelfile.syntax import Command, Modelfile, render
-from pannier.pkgmgr.modelspec import ModelSpec
+from pannier.pkgmgr.modelspec import ModelSpec, Role
 from pannier.pkgmgr.operations import copy_name, remove
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.index import Entry
@@ -167,6 +167,11 @@ def _described(
             {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)}
             for tensor in header.tensors
         ]
+    projector = service.library.header(spec, role=Role.PROJECTOR, arrays=body.verbose)
+    if projector is not None:
+        answer["projector_info"] = convert.model_info(
+            projector.metadata, num_parameters=projector.parameter_count, verbose=body.verbose
+        )
     answer["capabilities"] = list(service.library.find(body.wanted).prompts.capabilities)
     answer["modified_at"] = convert.local_time(entry.modified)
     return answer

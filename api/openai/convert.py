@@ -21,7 +21,7 @@ from ..errors import RequestError
 from ..service import Call, Chat, Completion
 from . import schema
 
-_DATA_URL = re.compile(r"data:(?:image/(?:jpeg|jpg|png|webp))?;base64,(.*)", re.DOTALL)
+_DATA_URL = re.compile(r"data:(?:image/(?:bmp|gif|jpeg|jpg|png|webp))?;base64,(.*)", re.DOTALL)
 _FINISH = {FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
 _EFFORTS: Mapping[str, Think] = {
     "none": False,
@@ -243,7 +243,7 @@ def image_of(url: str) -> bytes:
     if match is None:
         raise RequestError(
             400,
-            "invalid image: only data: URLs with base64 of jpeg, png or webp are read",
+            "invalid image: only data: URLs with base64 of jpeg, png, webp, gif or bmp are read",
             param="messages.content.image_url",
         )
     try:

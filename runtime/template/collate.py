@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..errors import UnsupportedRequest
 from ..messages import Message
+from ..request import Segment
 
 
 def collate(messages: Sequence[Message]) -> tuple[str, list[Message]]:
@@ -24,8 +27,19 @@ def collate(messages: Sequence[Message]) -> tuple[str, list[Message]]:
     return system, joined
 
 
-def mark_images(messages: Sequence[Message]) -> tuple[list[Message], tuple[bytes, ...]]:
-    """Messages with `[img-N]` where each image belongs, and the images by number.
+def shown_mark(number: int) -> str:
+    """How the place of an image is written where people see it.
+
+    >>> shown_mark(0)
+    '[img-0]'
+    """
+    return f"[img-{number}]"
+
+
+def mark_images(
+    messages: Sequence[Message], mark_of: Callable[[int], str] = shown_mark
+) -> tuple[list[Message], tuple[bytes, ...]]:
+    """Messages with a mark where each image belongs, and the images by number.
 
     An image takes the place of the next `[img]` in its message, else it goes to the front.
     """
@@ -34,7 +48,7 @@ def mark_images(messages: Sequence[Message]) -> tuple[list[Message], tuple[bytes
     for message in messages:
         front, content = "", message.content
         for image in message.images:
-            mark = f"[img-{len(images)}]"
+            mark = mark_of(len(images))
             if "[img]" in content:
                 content = content.replace("[img]", mark, 1)
             else:
@@ -42,3 +56,22 @@ def mark_images(messages: Sequence[Message]) -> tuple[list[Message], tuple[bytes
             images.append(image)
         marked.append(replace(message, content=front + content) if message.images else message)
     return marked, tuple(images)
+
+
+def placed_images(prompt: str, count: int) -> tuple[Segment, ...]:
+    """A prompt whose writer placed `count` images by their marks, in pieces.
+
+    Raises:
+        UnsupportedRequest: an image has no mark.
+    """
+    pieces: list[Segment] = []
+    for part in re.split(r"(\[img-\d{1,3}\])", prompt) if count else [prompt]:
+        found = re.fullmatch(r"\[img-(\d{1,3})\]", part)
+        number = int(found[1]) if found else count
+        if part:
+            pieces.append(Segment(part, image=number if number < count else None))
+    missing = set(range(count)) - {piece.image for piece in pieces}
+    if missing:
+        mark = shown_mark(min(missing))
+        raise UnsupportedRequest(f"a raw prompt has to say where its images are: {mark} is missing")
+    return tuple(pieces)

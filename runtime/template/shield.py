@@ -20,6 +20,7 @@ from typing import Any
 from pannier.pkgmgr.errors import InvalidInput
 
 from ..request import Segment
+from .collate import shown_mark
 
 # GGUF v3, tokenizer.ggml.token_type: the types that llama.cpp matches in special mode only.
 _UNKNOWN, _CONTROL = 2, 3
@@ -91,6 +92,7 @@ class Shield:
                 self._used.update(text)
         self._free = (chr(code) for block in _PRIVATE for code in block)
         self._marks: dict[str, str] = {}
+        self._images: dict[str, int] = {}
         self.fence = self._new_mark()
 
     def protect(self, text: str) -> str:
@@ -117,6 +119,12 @@ class Shield:
             return [self.protect_all(item) for item in value]
         return value
 
+    def image(self, number: int) -> str:
+        """What stands for an image in a text; no client text can contain it."""
+        mark = self._new_mark()
+        self._images[mark] = number
+        return mark
+
     def split(self, rendered: str) -> tuple[Segment, ...]:
         """The rendered prompt in pieces; the marks are texts again, and never control tokens."""
         if rendered.isascii():
@@ -124,14 +132,17 @@ class Shield:
         spellings = {mark: spelling for spelling, mark in self._marks.items()}
         pieces: list[Segment] = []
         plain: list[str] = []
-        for part in re.split(f"([{self.fence}{''.join(spellings)}])", rendered):
+        marks = "".join([self.fence, *spellings, *self._images])
+        for part in re.split(f"([{marks}])", rendered):
             if part in spellings:
                 plain.append(spellings[part])
             elif part and part != self.fence:
                 if plain:
                     pieces.append(Segment("".join(plain), special=False))
                     plain = []
-                pieces.append(Segment(part))
+                number = self._images.get(part)
+                text = part if number is None else shown_mark(number)
+                pieces.append(Segment(text, image=number))
         if plain:
             pieces.append(Segment("".join(plain), special=False))
         return tuple(pieces)

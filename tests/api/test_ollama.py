@@ -1,5 +1,6 @@
 """Ollama's REST surface over a scripted runtime: shapes, texts and statuses."""
 
+import base64
 import hashlib
 import http.client
 import json
@@ -12,6 +13,7 @@ import pytest
 from support.gguf import tiny_llama, tiny_projector
 from support.http import connect
 from support.scripted import USAGE, ScriptedRuntime, words
+from support.tinyvision import png
 from support.web import Reply, WebClient
 
 from pannier.api.server import Server
@@ -225,7 +227,7 @@ def test_render_only_shows_the_prompt(client: WebClient, runtime: ScriptedRuntim
     assert runtime.requests == []
 
 
-def test_images_are_refused_and_never_dropped(
+def test_images_go_to_the_engine_with_their_places(
     client: WebClient, store: Store, tmp_path: Path, runtime: ScriptedRuntime
 ) -> None:
     weights, projector = tiny_llama(tmp_path / "w.gguf"), tiny_projector(tmp_path / "mmproj.gguf")
@@ -233,9 +235,12 @@ def test_images_are_refused_and_never_dropped(
     create(store, parse(text), Reference.parse("seer"), base_dir=Path("/"))
     message = {"role": "user", "content": "What is this?", "images": ["aGVsbG8="]}
     reply = post(client, "/api/chat", model="seer", messages=[message])
-    assert reply.status_code == 400
-    assert "images" in reply.json["error"]
-    assert runtime.requests == []
+    assert (reply.status_code, runtime.requests) == (400, [])
+    assert "image" in reply.json["error"]
+    message["images"] = [base64.b64encode(png()).decode()]
+    assert post(client, "/api/chat", model="seer", messages=[message]).status_code == 200
+    assert runtime.requests[-1].images == (png(),)
+    assert [part.image for part in runtime.requests[-1].prompt] == [None, 0, None]
 
 
 def test_a_model_is_created_from_an_uploaded_blob(client: WebClient, template_home: Path) -> None:

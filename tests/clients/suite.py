@@ -3,24 +3,28 @@
     python suite.py URL
 
 Needs the clients alone, in an environment of their own (some pin each other's versions), and a
-server with the models `smollm2` and `smollm2-tools`. Run it by `tests/clients/run.py`.
+server with the models `smollm2`, `smollm2-tools` and `smollm2-eyes`. Run it by
+`tests/clients/run.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:11434"
-MODEL, TOOLS_MODEL = "smollm2", "smollm2-tools"
+MODEL, TOOLS_MODEL, EYES_MODEL = "smollm2", "smollm2-tools", "smollm2-eyes"
 QUESTION = "What is the capital of France? One sentence."
 ASK: Any = [{"role": "user", "content": QUESTION}]
 SHORT = {"num_predict": 24}
@@ -65,6 +69,22 @@ def refusal(function: Callable[[], object]) -> Exception:
     raise AssertionError("it was not refused")
 
 
+def picture(shade: int) -> bytes:
+    """A PNG of one colour, 8 pixels square."""
+    rows = (b"\0" + bytes([shade, 255 - shade, 40]) * 8) * 8
+    head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+def picture_text(shade: int) -> str:
+    """The same in base64."""
+    return base64.b64encode(picture(shade)).decode()
+
+
 # ollama, sync and async
 
 
@@ -93,6 +113,25 @@ def _() -> None:
 
     is_paris(theirs().generate(MODEL, "The capital of France is", raw=True, options=SHORT).response)
     error = refusal(lambda: theirs().generate(MODEL, "def f(", suffix="return x"))
+    assert isinstance(error, ollama.ResponseError)
+    assert error.status_code == 400
+
+
+@check("ollama", "images")
+def _() -> None:
+    import ollama
+
+    def shown(*images: Any) -> Any:
+        message = {"role": "user", "content": "What is it?", "images": list(images)}
+        return theirs().chat(EYES_MODEL, [message], options=SHORT)
+
+    one, two, bare = shown(picture(9)), shown(picture(9), picture_text(200)), shown()
+    assert one.message.content
+    cells = one.prompt_eval_count - bare.prompt_eval_count
+    assert two.prompt_eval_count - bare.prompt_eval_count == 2 * cells > 0
+    answer = theirs().generate(EYES_MODEL, "What is it?", images=[picture(9)], options=SHORT)
+    assert answer.response == one.message.content
+    error = refusal(lambda: theirs().generate(EYES_MODEL, "What?", images=["aGVsbG8="]))
     assert isinstance(error, ollama.ResponseError)
     assert error.status_code == 400
 
@@ -319,6 +358,34 @@ def _() -> None:
     assert events[-1] in ("response.completed", "response.incomplete")
 
 
+@check("openai", "image parts in chat and responses, image URLs refused")
+def _() -> None:
+    import openai
+
+    url = f"data:image/png;base64,{picture_text(9)}"
+
+    def ask(address: str) -> Any:
+        parts: Any = [
+            {"type": "text", "text": "What is it?"},
+            {"type": "image_url", "image_url": {"url": address}},
+        ]
+        messages: Any = [{"role": "user", "content": parts}]
+        return openais().chat.completions.create(model=EYES_MODEL, messages=messages, max_tokens=12)
+
+    chat = ask(url)
+    assert chat.choices[0].message.content
+    assert chat.usage.prompt_tokens > 16
+    parts: Any = [
+        {"type": "input_text", "text": "What is it?"},
+        {"type": "input_image", "image_url": url},
+    ]
+    answer = openais().responses.create(
+        model=EYES_MODEL, input=[{"role": "user", "content": parts}], max_output_tokens=12
+    )
+    assert answer.output_text == chat.choices[0].message.content
+    assert isinstance(refusal(lambda: ask("http://127.0.0.1:9/a.png")), openai.BadRequestError)
+
+
 @check("openai", "models")
 def _() -> None:
     assert f"{MODEL}:latest" in [model.id for model in openais().models.list()]
@@ -367,6 +434,25 @@ def _() -> None:
         message = stream.get_final_message()
     assert message.stop_reason == "tool_use"
     assert "city" in message.content[-1].input
+
+
+@check("anthropic", "image blocks, counted, image URLs refused")
+def _() -> None:
+    import anthropic
+
+    def ask(source: dict[str, str]) -> Any:
+        content = [{"type": "image", "source": source}, {"type": "text", "text": "What is it?"}]
+        messages: Any = [{"role": "user", "content": content}]
+        answer = anthropics().messages.create(model=EYES_MODEL, messages=messages, max_tokens=12)
+        counted = anthropics().messages.count_tokens(model=EYES_MODEL, messages=messages)
+        return answer, counted.input_tokens
+
+    data = {"type": "base64", "media_type": "image/png", "data": picture_text(9)}
+    answer, counted = ask(data)
+    assert answer.content[0].text
+    assert counted == answer.usage.input_tokens + (answer.usage.cache_read_input_tokens or 0)
+    error = refusal(lambda: ask({"type": "url", "url": "http://127.0.0.1:9/a.png"}))
+    assert isinstance(error, anthropic.BadRequestError)
 
 
 @check("anthropic", "count_tokens")

@@ -23,6 +23,7 @@ from pannier.runtime.errors import LoadError
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.model import Model
 from pannier.runtime.native import native
+from pannier.runtime.prompttokens import prompt_pieces
 from pannier.runtime.quantize import quantize
 from pannier.runtime.request import Delta, GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.stats import EngineStats
@@ -117,7 +118,8 @@ def play(model: Model, request: GenerationRequest, drafter: DraftModel | None) -
     gate = constrainer.gate(request.constraint, room=25) if request.constraint else None
     pieces = []
     with Bench(model, context=512, max_draft=4 if drafter else 0, drafter=drafter) as bench:
-        bench.engine.add(1, request, model.tokenize_prompt(request.prompt), gate=gate)
+        prompt = [token for piece in prompt_pieces(model, request) for token in piece]
+        bench.engine.add(1, request, prompt, gate=gate)
         while not bench.engine.is_idle:
             pieces += bench.engine.step()
         return Played(pieces, bench.backend.steps, bench.engine.stats())

@@ -140,7 +140,10 @@ class CharacterFit:
         return self._limit
 
     def count(self, segments: Sequence[Segment]) -> int:
-        return sum(len(segment.text) for segment in segments)
+        return sum(len(segment.text) for segment in segments if segment.image is None)
+
+    def count_images(self, images: Sequence[bytes]) -> int:
+        return sum(map(len, images))
 
 
 def turns(count: int) -> list[Message]:

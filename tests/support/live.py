@@ -17,6 +17,7 @@ from pannier.runtime.supervisor import Supervisor
 
 from .http import running
 from .models import smollm2
+from .tinyvision import tiny_projector
 
 # SmolLM2's own template knows no tools; this one writes and reads calls as Hermes models do.
 TOOLS_TEMPLATE = """{{ if .Tools }}<|im_start|>system
@@ -32,7 +33,11 @@ Write a call as <tool_call>{"name": …, "arguments": …}</tool_call><|im_end|>
 
 @dataclass(frozen=True)
 class Live:
-    """A running server with models `smollm2` and `smollm2-tools`, and the parts it is made of."""
+    """A running server with its models, and the parts it is made of.
+
+    `smollm2`, `smollm2-tools` which calls tools, and `smollm2-eyes` which looks at images (and sees
+    noise: its projector has random weights).
+    """
 
     server: Server
     service: Service
@@ -50,7 +55,8 @@ def live_server(home: Path) -> Iterator[Live]:
     settings = Settings.load({"PANNIER_HOME": str(home)})
     plain = f"FROM {smollm2()}\nPARAMETER num_ctx 2048\nPARAMETER temperature 0\n"
     tools = f'{plain}TEMPLATE """{TOOLS_TEMPLATE}"""\n'
-    for name, text in (("smollm2-tools", tools), ("smollm2", plain)):
+    eyes = f"{plain}FROM {tiny_projector(home / 'mmproj.gguf', 576)}\n"
+    for name, text in (("smollm2-tools", tools), ("smollm2-eyes", eyes), ("smollm2", plain)):
         create(store, parse(text), Reference.parse(name), base_dir=home)
     with Supervisor() as runtime:
         service = Service(store, settings, runtime)

@@ -10,9 +10,10 @@ from pannier.runtime.answer import Piece, Vocabulary
 from pannier.runtime.checkpoints import Checkpoints
 from pannier.runtime.engine import Engine
 from pannier.runtime.hoststates import HostStates
+from pannier.runtime.pictures import Picture, Slice, Span, lay_out, row_tokens
 from pannier.runtime.plan import Tuning
 from pannier.runtime.request import FinishReason, GenerationRequest, SamplingParams
-from pannier.runtime.scripted import END, VOCABULARY, ScriptedBackend, script
+from pannier.runtime.scripted import END, VOCABULARY, ScriptedBackend, script, seen_of
 from pannier.runtime.sequence import Phase
 
 WORDS = Vocabulary(
@@ -29,6 +30,7 @@ class Asked:
     """A request and what came of it."""
 
     prompt: list[int]
+    spans: tuple[Span, ...]
     seed: int
     max_tokens: int
     text: str = ""
@@ -97,6 +99,7 @@ class Schedule:
             drafter=dice.choice([None, RandomDrafter(dice)]),
             clock_ns=iter(range(10**9)).__next__,
         )
+        self.pictures = [self._picture(number, dice) for number in range(3)]
         stems = [[dice.randint(1, 6) for _ in range(context)] for _ in range(3)]
         pending = dice.randint(1, 8)
         for _ in range(MAX_STEPS):
@@ -124,7 +127,8 @@ class Schedule:
             if dice.random() < 0.6
             else [dice.randint(1, 6) for _ in prompt[len(prompt) // 2 :]]
         )
-        asked = Asked(prompt, dice.randint(0, 3), dice.randint(0, context - len(prompt)))
+        prompt, spans = self._show(prompt, dice, context)
+        asked = Asked(prompt, spans, dice.randint(0, 3), dice.randint(0, context - len(prompt)))
         self.asked[key] = asked
         request = GenerationRequest(
             (),
@@ -137,7 +141,26 @@ class Schedule:
             deterministic=dice.random() < 0.05,
             adapters=dice.choice([None, None, None, ((0, 1.0),)]),
         )
-        self.engine.add(key, request, prompt)
+        self.engine.add(key, request, prompt, spans=spans)
+
+    def _picture(self, number: int, dice: random.Random) -> Picture:
+        is_causal = dice.random() < 0.5
+        cells = dice.randint(1, 9 if is_causal else min(9, self.backend.batch_size))
+        # No model has both windows and rows that share positions.
+        shared = cells if self.backend.cuttable < self.backend.num_cells else dice.randint(1, cells)
+        image = Slice(row_tokens(str(number), 0, cells), shared, 1, None, is_causal=is_causal)
+        return Picture(str(number), ((1,), image, (2,)))
+
+    def _show(
+        self, prompt: list[int], dice: random.Random, context: int
+    ) -> tuple[list[int], tuple[Span, ...]]:
+        """The prompt with images in it, in a third of all cases."""
+        if dice.random() > 0.3:
+            return prompt, ()
+        cut = dice.randint(0, len(prompt))
+        shown = dice.choices(self.pictures, k=dice.randint(1, 2))
+        tokens, spans = lay_out([prompt[:cut], *shown, prompt[cut:]])
+        return (tokens, spans) if len(tokens) < context else (prompt, ())
 
     def _cancel(self, key: int) -> None:
         piece = self.engine.cancel(key)
@@ -162,7 +185,7 @@ class Schedule:
         assert len(set(slots)) == len(slots)
         for sequence in scheduler.running:
             assert sequence.phase is Phase.RUNNING
-            seen = list(enumerate(sequence.tokens[: sequence.computed]))
+            seen = seen_of(sequence.tokens[: sequence.computed], sequence.spans)
             assert self.backend.seen(sequence.slot) == seen
         if not scheduler.running:
             assert scheduler.tree.active == 0
@@ -184,7 +207,7 @@ class Schedule:
         if asked.end.error is not None:
             assert failing
             return
-        expected = script(asked.prompt, asked.seed, asked.max_tokens)
+        expected = script(asked.prompt, asked.seed, asked.max_tokens, asked.spans)
         text = "".join(chr(ord("a") + token) for token in expected)
         if asked.is_cancelled:
             assert text.startswith(asked.text)

@@ -154,6 +154,9 @@ class ScriptedRuntime:
     def detokenize(self, source: ModelSource, tokens: list[int]) -> str:
         return bytes(tokens).decode()
 
+    def image_tokens(self, source: ModelSource, sizes: Sequence[tuple[int, int]]) -> list[int]:
+        return [width * height // 64 for width, height in sizes]
+
     def loaded(self) -> tuple[LoadedModel, ...]:
         return tuple(self.models.values())
 

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tinyvision import png
 
 from pannier.api.console.images import take_images
 from pannier.api.console.run import embed, find_model, read_format, read_think, whole_prompt
 from pannier.api.console.session import Session
 from pannier.api.console.terminal import QUOTES, read_message
-from pannier.pkgmgr.errors import InvalidInput, InvalidOption, NotFound
+from pannier.pkgmgr.errors import InvalidOption, NotFound
+from pannier.runtime.errors import InvalidImage
 
-PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
+PNG = png()
 
 
 class Terminal(io.StringIO):
@@ -85,17 +87,30 @@ def test_images_are_taken_out_of_the_prompt(tmp_path: Path) -> None:
     escaped = str(path).replace(" ", "\\ ")
     text, images = take_images(f"What is in {escaped} here?")
     assert text == "What is in  here?"
-    assert images == [base64.b64encode(PNG).decode()]
+    assert images == {str(path): base64.b64encode(PNG).decode()}
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_images_are_taken_out_of_quotes(tmp_path: Path, quote: str) -> None:
+    paths = [tmp_path / "it's one (2).JPG", tmp_path / "two.gif"]
+    for path in paths:
+        path.write_bytes(PNG)
+    first = (
+        f'"{paths[0]}"' if quote == "'" else str(paths[0]).replace(" ", "\\ ").replace("'", "\\'")
+    )
+    text, images = take_images(f"Compare {first} with {quote}{paths[1]}{quote}.")
+    assert text == "Compare  with ."
+    assert list(images) == [str(path) for path in paths]
 
 
 def test_paths_of_nothing_stay_text() -> None:
-    assert take_images("see /nothing/there.png") == ("see /nothing/there.png", [])
+    assert take_images("see /nothing/there.png") == ("see /nothing/there.png", {})
 
 
 def test_files_that_are_no_images_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_text("secret")
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidImage):
         take_images(f"look at {path}")
 
 
