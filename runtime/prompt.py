@@ -246,7 +246,7 @@ class PromptBuilder:
         by_template = go is not None and "suffix" in go.identifiers
         source = go.source if go else ""
         shield = Shield(self._control, (source, prompt, suffix))
-        if go is not None and by_template and prompt:
+        if go is not None and by_template:
             text = go.insert(shield.protect(prompt), shield.protect(suffix))
         elif self._gap:
             text = self._gap.fill(prompt, suffix, shield)

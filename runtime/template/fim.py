@@ -15,8 +15,11 @@ _FAMILIES = (
     ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),
     ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
     ("▁<PRE>", "▁<SUF>", "▁<MID>"),
+    ("<PRE>", "<SUF>", "<MID>"),
+    ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"),
 )
-_KEYS = ("fim_pre", "fim_suf", "fim_mid")
+# Where a GGUF names them, the older names last.
+_KEYS = (("fim_pre", "fim_suf", "fim_mid"), ("prefix", "suffix", "middle"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ class GapMarks:
         tokens = metadata.get("tokenizer.ggml.tokens")
         if not isinstance(tokens, Sequence):
             return None
-        ids = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in _KEYS]
-        named = [tokens[i] for i in ids if isinstance(i, int) and 0 <= i < len(tokens)]
-        if len(named) == len(_KEYS):
-            return cls(*named)
+        for keys in _KEYS:
+            ids = [metadata.get(f"tokenizer.ggml.{key}_token_id") for key in keys]
+            named = [tokens[i] for i in ids if isinstance(i, int) and 0 <= i < len(tokens)]
+            if len(named) == len(keys):
+                return cls(*named)
         known = {mark for family in _FAMILIES for mark in family}
         found = {token for token in tokens if token in known}
         for family in _FAMILIES:
