@@ -249,6 +249,9 @@ class RunnerProcess:
         with self._lock:
             if self._error is not None:
                 raise self._error
+            if not self._streams:
+                # Silence counts from here: it had nothing to say while it was idle.
+                self._alive_s = time.monotonic()
             self._streams[stream.key] = stream
         return stream
 

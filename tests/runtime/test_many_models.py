@@ -220,3 +220,20 @@ def test_a_wedged_runner_is_ended(sources: list[ModelSource]) -> None:
         with pytest.raises(RunnerDied, match=r"made no step for 0\.5 s"):
             list(stream)
         assert supervisor.load(sources[0]).pid != stream.model.pid
+
+
+@pytest.mark.engine
+def test_a_runner_that_was_idle_for_long_is_not_taken_for_wedged(
+    sources: list[ModelSource],
+) -> None:
+    plan = plan_memory([header_of(sources[0].files.weights[0])], LoadOptions(), free=1 << 40)
+    runner = RunnerProcess(
+        "model0", sources[0].files, LoadOptions(), plan=plan, limits=RunnerLimits(), threads=1
+    )
+    try:
+        runner._alive_s -= 1000  # as if it had been idle since
+        stream = runner.generate(endless(), on_end=lambda: None)
+        runner.check_pulse(600)
+        assert next(iter(stream)).tokens
+    finally:
+        runner.close()
