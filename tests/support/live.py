@@ -55,7 +55,9 @@ def live_server(home: Path) -> Iterator[Live]:
     settings = Settings.load({"PANNIER_HOME": str(home)})
     plain = f"FROM {smollm2()}\nPARAMETER num_ctx 2048\nPARAMETER temperature 0\n"
     tools = f'{plain}TEMPLATE """{TOOLS_TEMPLATE}"""\n'
-    eyes = f"{plain}FROM {tiny_projector(home / 'mmproj.gguf', 576)}\n"
+    # Answers to noise end seldom.
+    sight = f"FROM {tiny_projector(home / 'mmproj.gguf', 576)}\nPARAMETER num_predict 16\n"
+    eyes = plain + sight
     for name, text in (("smollm2-tools", tools), ("smollm2-eyes", eyes), ("smollm2", plain)):
         create(store, parse(text), Reference.parse(name), base_dir=home)
     with Supervisor() as runtime:
