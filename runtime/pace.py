@@ -2,15 +2,17 @@
 
 A prompt chunk makes the step longer and so opens a gap in every stream. The chunk is chosen such
 that the gap stays near `GAP` times the streams' usual one, or `SHORT_NS` where that is longer:
-nobody notices it, and tiny chunks compute slowly.
+nobody notices it, and tiny chunks compute slowly. Rows cost more the longer their prompt is, so the
+estimate follows.
 """
 
 from __future__ import annotations
 
-GAP = 2.0
-SHORT_NS = 60_000_000
-# Fewer rows than this do not fill the fast kernels.
-MIN_ROWS = 16
+# Three times the usual gap is what nobody shall see; a fifth of it is left for what varies.
+GAP = 2.5
+SHORT_NS = 25_000_000
+# A prompt goes on at least so fast, however little time the streams leave.
+MIN_ROWS = 4
 FIRST_ROWS = 64
 _WEIGHT = 0.3
 
@@ -48,7 +50,7 @@ class Pace:
         prefill = rows - streams
         if prefill <= 0:
             self._stream_step_ns = _mean(self._stream_step_ns, step_ns)
-        elif prefill >= MIN_ROWS // 2:
+        elif prefill >= MIN_ROWS:
             rest = step_ns - (self._stream_step_ns if streams else 0)
             self._prefill_row_ns = _mean(self._prefill_row_ns, max(rest, 1) / prefill)
 
