@@ -1,6 +1,6 @@
 """HTTP serving against llama-server of the same revision; prints ratios.
 
-    python tests/bench/serving.py [CASE ...]   # streams prefix conversations overload latecomer
+    python tests/bench/serving.py [streams|prefix|conversations|chats|overload|latecomer ...]
 
 Both servers get the same file, threads, context and parallel sequences. Each round of a case runs
 in fresh servers, ours and theirs in turn; medians count. All clients are sockets in this process.
@@ -246,16 +246,28 @@ def case_prefix(ask: Ask) -> dict[str, float]:
 
 def case_conversations(ask: Ask) -> dict[str, float]:
     """Eight conversations of six turns, in turn, with cells and slots for four."""
-    started, texts = time.perf_counter(), [text_of(number, 400) for number in range(8)]
+    started = time.perf_counter()
+    texts = [text_of(number, 400) for number in range(8)]
     before = ask.computed()
     for turn in range(6):
         for number in range(8):
             reply = ask(texts[number], 24)
             texts[number] += reply.text + " " + text_of(50 * turn + number, 60)
-    return {
-        "prompt tokens computed": ask.computed() - before,
-        "wall, s": time.perf_counter() - started,
-    }
+    computed = ask.computed() - before
+    return {"prompt tokens computed": computed, "wall, s": time.perf_counter() - started}
+
+
+def case_chats(ask: Ask) -> dict[str, float]:
+    """The same, of people who begin at once and share a system prompt of about 600 tokens."""
+    stem, before = text_of(3, 480) + "\n", ask.computed()
+    started = time.perf_counter()
+    texts = [f"{stem}{number}: {text_of(number, 30)}" for number in range(8)]
+    for turn in range(6):
+        replies, _ = at_once(ask, texts, 24)
+        for number, reply in enumerate(replies):
+            texts[number] += reply.text + " " + text_of(50 * turn + number, 30)
+    computed = ask.computed() - before
+    return {"prompt tokens computed": computed, "wall, s": time.perf_counter() - started}
 
 
 def case_overload(ask: Ask) -> dict[str, float]:
@@ -290,6 +302,7 @@ CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], Setup]] = {
     "streams": (case_streams, Setup(rounds=3)),
     "prefix": (case_prefix, Setup(rounds=1)),
     "conversations": (case_conversations, Setup(slots=4, rounds=1)),
+    "chats": (case_chats, Setup(slots=4, rounds=1)),
     "overload": (case_overload, Setup(slots=0, rounds=1)),
     "latecomer": (case_latecomer, Setup(rounds=1)),
 }
