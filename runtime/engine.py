@@ -67,6 +67,7 @@ class Engine:
         self.scheduler = Scheduler(
             backend,
             max_running=max_running,
+            pace=self._pace,
             states=states,
             checkpoints=checkpoints,
             tuning=self._tuning,
@@ -153,7 +154,6 @@ class Engine:
         scheduler = self.scheduler
         started = self._clock_ns()
         late = self._end_late(started) if self._has_deadlines else []
-        scheduler.prefill_beside_streams = self._pace.prefill_rows
         if self.guesses is not None:
             self.guesses.guess(scheduler.running)
         planned = self._clock_ns()

@@ -14,6 +14,8 @@ SHORT_NS = 25_000_000
 # A prompt goes on at least so fast, however little time the streams leave.
 MIN_ROWS = 4
 FIRST_ROWS = 64
+# After so many steps beside prompts one of streams alone tells anew what is usual.
+PROBE_STEPS = 32
 _WEIGHT = 0.3
 
 
@@ -24,13 +26,20 @@ class Pace:
         self._batch_size = batch_size
         self._stream_step_ns = 0.0
         self._prefill_row_ns = 0.0
+        self._num_mixed = PROBE_STEPS
 
-    @property
-    def prefill_rows(self) -> int:
-        """The most prompt tokens beside streams in the next step."""
+    def prefill_rows(self, crowd: float = 1.0) -> int:
+        """The most prompt tokens beside streams in the next step.
+
+        `crowd` prompts wait for each stream: the more they are, the more time is theirs. None in a
+        step that is to be measured without.
+        """
+        if self._num_mixed >= PROBE_STEPS:
+            return 0
         if self._prefill_row_ns <= 0:
             return min(FIRST_ROWS, self._batch_size)
-        extra = max((GAP - 1) * self._stream_step_ns, SHORT_NS - self._stream_step_ns)
+        step = self._stream_step_ns
+        extra = max((GAP - 1) * step, SHORT_NS - step) * max(1.0, crowd)
         return max(MIN_ROWS, min(self._batch_size, int(extra / self._prefill_row_ns)))
 
     @property
@@ -48,6 +57,7 @@ class Pace:
     def note(self, step_ns: int, *, streams: int, rows: int) -> None:
         """A step took so long for `rows` rows, `streams` of them one per stream."""
         prefill = rows - streams
+        self._num_mixed = self._num_mixed + 1 if prefill > 0 else 0
         if prefill <= 0:
             self._stream_step_ns = _mean(self._stream_step_ns, step_ns)
         elif prefill >= MIN_ROWS:

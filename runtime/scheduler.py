@@ -17,6 +17,7 @@ from .checkpoints import Checkpoints
 from .commons import Commons
 from .hoststates import HostStates
 from .looks import look, looking
+from .pace import Pace
 from .plan import Plan, Tuning
 from .prefix import CellTree
 from .sequence import Phase, Sequence
@@ -32,6 +33,7 @@ class Scheduler:
         backend: Backend,
         *,
         max_running: int,
+        pace: Pace | None = None,
         states: HostStates | None = None,
         checkpoints: Checkpoints | None = None,
         tuning: Tuning | None = None,
@@ -40,6 +42,7 @@ class Scheduler:
         self._max_running = min(max_running, backend.num_sequences)
         self._free_slots = list(range(backend.num_sequences - 1, -1, -1))
         self._finished: OrderedDict[int, str] = OrderedDict()
+        self._pace = pace or Pace(backend.batch_size)
         self._tuning = tuning or Tuning()
         self.states = states or HostStates(0)
         self.tree = CellTree()
@@ -54,7 +57,6 @@ class Scheduler:
         self.waiting = WaitingRoom()
         self.running: list[Sequence] = []
         self.step = 0
-        self.prefill_beside_streams = 128
         self.preemptions = 0
         self._looked = False
         self.prompt_computed = 0
@@ -157,7 +159,8 @@ class Scheduler:
         budget = size - len(plan.rows)
         prefilling = self._prefill_order()
         if plan.rows and not self._is_burst(prefilling, plan.num_streams, budget):
-            budget = min(budget, self.prefill_beside_streams)
+            crowd = len(prefilling) / plan.num_streams
+            budget = min(budget, self._pace.prefill_rows(crowd))
         for sequence in prefilling:
             wanted = min(budget, sequence.stretch)
             if not self._make_room(len(plan.rows) + wanted):

@@ -160,7 +160,6 @@ def test_many_short_prompts_beside_one_stream_start_together() -> None:
     engine.step()
     for key in range(1, 8):
         engine.add(key, request_of(max_tokens=50), [1 + key % 6, *[1 + key // 6] * 40])
-    engine.scheduler.prefill_beside_streams = 16
     engine.step()
     assert not any(sequence.is_prefilling for sequence in engine.scheduler.running)
     assert not engine.scheduler.waiting
@@ -190,9 +189,16 @@ def test_the_pace_keeps_gaps_below_three_times_the_usual() -> None:
         pace.note(100_000_000, streams=7, rows=7)
         # Each row costs 2 ms, and more the longer the prompt is.
         row_ns = 2_000_000 * (1 + at / 20)
-        step_ns = 100_000_000 + row_ns * pace.prefill_rows
+        step_ns = 100_000_000 + row_ns * pace.prefill_rows()
         assert at == 0 or 200_000_000 < step_ns < 300_000_000
-        pace.note(int(step_ns), streams=7, rows=7 + pace.prefill_rows)
+        pace.note(int(step_ns), streams=7, rows=7 + pace.prefill_rows())
+
+
+def test_prompts_get_more_of_a_step_the_more_they_outnumber_streams() -> None:
+    pace = Pace(512)
+    pace.note(100_000_000, streams=4, rows=4)
+    pace.note(200_000_000, streams=4, rows=4 + 50)
+    assert (pace.prefill_rows(0.25), pace.prefill_rows(3.0)) == (75, 225)
 
 
 def test_a_cut_gives_back_own_cells_only() -> None:
