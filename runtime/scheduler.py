@@ -17,7 +17,7 @@ from .checkpoints import Checkpoints
 from .commons import Commons
 from .hoststates import HostStates
 from .looks import look, looking
-from .pace import Pace
+from .pace import MIN_ROWS, Pace
 from .plan import Plan, Tuning
 from .prefix import CellTree
 from .sequence import Phase, Sequence
@@ -188,7 +188,8 @@ class Scheduler:
             return None
         is_alone = len(lookers) == len(self.running)
         most = self._backend.batch_size
-        plan = look(lookers[0], most if is_alone else min(most, self.prefill_beside_streams))
+        beside = max(MIN_ROWS, self._pace.prefill_rows())
+        plan = look(lookers[0], most if is_alone else min(most, beside))
         while not self._make_room(plan.advanced[0][1]):
             self._preempt(self.running[-1])
             if lookers[0] not in self.running:
