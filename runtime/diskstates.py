@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from .hoststates import HostStates, SavedState, Usable
 from .prefix import common_prefix
@@ -42,12 +44,11 @@ class DiskStates(HostStates):
         )
 
     def keep(self, tokens: list[int], state: bytes, group: str) -> None:
-        """Write a state, on a thread of its own."""
-        digest = hashlib.sha256(state).hexdigest()
-        path = self._folder / f"{digest[:32]}{_SUFFIX}"
+        """Hash and write a state, on a thread of its own."""
+        path = self._folder / f"{secrets.token_hex(16)}{_SUFFIX}"
         self._known[path] = (group, tokens)
-        head = json.dumps({"tokens": tokens, "group": group, "sha256": digest}).encode()
-        threading.Thread(target=self._write, args=(path, head, state), daemon=True).start()
+        facts = {"tokens": tokens, "group": group}
+        threading.Thread(target=self._write, args=(path, facts, state), daemon=True).start()
 
     def match(
         self, tokens: Sequence[int], *, limit: int, group: str, usable: Usable
@@ -96,7 +97,8 @@ class DiskStates(HostStates):
         self._known.pop(path, None)
         return None
 
-    def _write(self, path: Path, head: bytes, state: bytes) -> None:
+    def _write(self, path: Path, facts: dict[str, Any], state: bytes) -> None:
+        head = json.dumps({**facts, "sha256": hashlib.sha256(state).hexdigest()}).encode()
         unfinished = path.with_suffix(".unfinished")
         try:
             descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
