@@ -47,6 +47,7 @@ class Call:
         logit_bias: token id → value added to its logit.
         format: what the answer must be: "json" for any object, a JSON schema, None for any text.
         tool_choice: "auto", "none", "required", or the name of the one tool to call.
+        many_calls: whether several tools may be called in one answer.
         client: whose it is; clients that wait for one model get equal shares.
         priority: of those that wait for one model, lower goes first.
         deadline: the moment, on the monotonic clock, after which nobody waits for it any more.
@@ -63,6 +64,7 @@ class Call:
     logit_bias: Mapping[int, float] = field(default_factory=lambda: MappingProxyType({}))
     format: str | Mapping[str, Any] | None = None
     tool_choice: str = "auto"
+    many_calls: bool = True
     client: str = ""
     priority: int = 0
     deadline: float | None = None
@@ -290,6 +292,7 @@ class Service:
             form=call.format,
             tool_choice=call.tool_choice,
             tools=tools,
+            many_calls=call.many_calls,
             budget=call.thinking_budget,
         )
         options = self._options(model, call)

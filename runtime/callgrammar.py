@@ -75,8 +75,10 @@ def forced_call(output: OutputFormat, tools: Sequence[Tool], *, many: bool) -> C
     return checked(writer.constraint(writer.all_of(many=many)), "grammar of the tools")
 
 
-def lazy_calls(output: OutputFormat, tools: Sequence[Tool]) -> Constraint:
+def lazy_calls(output: OutputFormat, tools: Sequence[Tool], *, many: bool) -> Constraint:
     """All is free, but a call that the model begins is one of a tool that there is.
+
+    Where not `many` one block holds one call; another block may still follow.
 
     Raises:
         InvalidOption: the grammar is beyond what the compiler supports.
@@ -88,18 +90,20 @@ def lazy_calls(output: OutputFormat, tools: Sequence[Tool]) -> Constraint:
     dialect = output.dialect
     opening = "|".join(re.escape(mark) for mark in dialect.openings)
     bare = r"\s*(?:\[\s*)?\{\s*\"(?:name|type|function)\"" if dialect.may_be_bare else ""
-    constraint = writer.constraint(writer.all_of(many=True, is_lazy=True))
+    constraint = writer.constraint(writer.all_of(many=many, is_lazy=True))
     return checked(replace(constraint, trigger=opening, start_trigger=bare), "grammar of the tools")
 
 
-def calls_or_form(output: OutputFormat, tools: Sequence[Tool], form: Constraint) -> Constraint:
-    """The answer is calls of the tools, or what a form describes.
+def calls_or_form(
+    output: OutputFormat, tools: Sequence[Tool], form: Constraint, *, many: bool
+) -> Constraint:
+    """The answer is a call of the tools, or several where `many`, or what a form describes.
 
     Raises:
         InvalidOption: the grammar is beyond what the compiler supports.
     """
     writer = _Writer(output, tools)
-    calls = writer.constraint(writer.all_of(many=True).replace("start:", "calls:", 1))
+    calls = writer.constraint(writer.all_of(many=many).replace("start:", "calls:", 1))
     if output.is_harmony:
         start = f'start: calls | (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} {_FINAL_FORM}'
     else:

@@ -35,6 +35,7 @@ def constraint_for(
     form: str | Mapping[str, Any] | None = None,
     tool_choice: str = "auto",
     tools: Sequence[Mapping[str, Any]] = (),
+    many_calls: bool = True,
     budget: int | None = None,
 ) -> Constraint | None:
     """The constraint, None where everything may be answered.
@@ -45,6 +46,7 @@ def constraint_for(
             `regex`, `gbnf` or `lark`.
         tool_choice: `auto`, `none`, `required`, or the name of a tool.
         tools: those that may be called.
+        many_calls: whether several may be called in one answer.
         budget: tokens of reasoning at most.
 
     Raises:
@@ -52,12 +54,13 @@ def constraint_for(
     """
     constraint = Constraint()
     if tool_choice not in FREE_CHOICES:
-        constraint = _forced_call(prompt, tool_choice, tools)
+        constraint = _forced_call(prompt, tool_choice, tools, many_calls)
     elif tools and tool_choice == "auto" and form is None:
-        constraint = _lazy_calls(prompt, tools)
+        constraint = _lazy_calls(prompt, tools, many_calls)
     elif form is not None:
         constraint = _of_form(form)
-        constraint = _beside_calls(prompt, constraint, tools if tool_choice == "auto" else ())
+        callable_tools = tools if tool_choice == "auto" else ()
+        constraint = _beside_calls(prompt, constraint, callable_tools, many_calls)
     if not constraint.grammar and budget is None:
         return None
     thinking = prompt.output.reasoning if prompt.thinks else None
@@ -81,29 +84,31 @@ def _of_form(form: str | Mapping[str, Any]) -> Constraint:
 
 
 def _beside_calls(
-    prompt: ChatPrompt, constraint: Constraint, tools: Sequence[Mapping[str, Any]]
+    prompt: ChatPrompt, constraint: Constraint, tools: Sequence[Mapping[str, Any]], many: bool
 ) -> Constraint:
     """A form in the prompt's format, beside calls of tools where there are any."""
     if tools and prompt.output.can_hold_calls and len(json.dumps(tools)) <= _LARGE_TOOLS:
         try:
-            return calls_or_form(prompt.output, tools_of(tools), constraint)
+            return calls_or_form(prompt.output, tools_of(tools), constraint, many=many)
         except InvalidOption as error:
             _LOG.info("with a format no tool can be called: %s", error)
     return harmony_form(constraint) if prompt.output.is_harmony else constraint
 
 
-def _lazy_calls(prompt: ChatPrompt, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+def _lazy_calls(prompt: ChatPrompt, tools: Sequence[Mapping[str, Any]], many: bool) -> Constraint:
     """All text is free, but a call that the model begins will be one of a tool that exists."""
     if not prompt.output.can_hold_calls or len(json.dumps(tools)) > _LARGE_TOOLS:
         return Constraint()
     try:
-        return lazy_calls(prompt.output, tools_of(tools))
+        return lazy_calls(prompt.output, tools_of(tools), many=many)
     except (InvalidOption, EngineMissing) as error:
         # A model can call tools without a grammar, too.
         _LOG.info("calls are not held to their schemas: %s", error)
         return Constraint()
 
 
-def _forced_call(prompt: ChatPrompt, choice: str, tools: Sequence[Mapping[str, Any]]) -> Constraint:
+def _forced_call(
+    prompt: ChatPrompt, choice: str, tools: Sequence[Mapping[str, Any]], many: bool
+) -> Constraint:
     name = None if choice == "required" else choice
-    return forced_call(prompt.output, tools_of(tools, name=name), many=name is None)
+    return forced_call(prompt.output, tools_of(tools, name=name), many=many and name is None)

@@ -78,6 +78,7 @@ def call_of(body: schema.MessagesRequest, *, thinks: bool) -> Call:
         think=think_of(body) if thinks else None,
         thinking_budget=body.thinking.budget_tokens if thinks and body.thinking else None,
         tool_choice=_tool_choice(body),
+        many_calls=not body.tool_choice.disable_parallel_tool_use,
         format=form.get("schema") if form else None,
     )
 

@@ -53,6 +53,7 @@ class ToolChoice(Wire):
 
     type: Literal["auto", "any", "tool", "none"] = "auto"
     name: str = ""
+    disable_parallel_tool_use: bool = False
 
 
 class Thinking(Wire):

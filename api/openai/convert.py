@@ -103,6 +103,7 @@ def call_of(body: schema.ChatRequest, *, keep_alive_s: float | None) -> Call:
         logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         format=format_of(body.response_format),
         tool_choice=tool_choice_of(body),
+        many_calls=body.parallel_tool_calls is not False,
         logit_bias=logit_bias_of(body.logit_bias),
     )
 

@@ -49,6 +49,7 @@ def call_of(body: ResponsesRequest) -> Call:
         "top_logprobs": body.top_logprobs,
         "tools": [_tool(tool) for tool in body.tools],
         "tool_choice": body.tool_choice,
+        "parallel_tool_calls": body.parallel_tool_calls,
     }
     form = body.text.format
     if form.type != "text":

@@ -109,6 +109,7 @@ class ChatRequest(_Sampled):
     max_completion_tokens: int | None = Field(None, ge=0)
     tools: list[dict[str, Any]] = Field(default_factory=list)
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     reasoning: Reasoning | None = None
     reasoning_effort: str | None = None

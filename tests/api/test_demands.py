@@ -161,6 +161,30 @@ def test_a_required_tool_is_called(
     assert runtime.requests[-1].constraint is None
 
 
+def test_parallel_calls_can_be_ruled_out(
+    client: WebClient, runtime: ScriptedRuntime, thinker: str
+) -> None:
+    forced = {"model": thinker, "tools": [TOOL], "tool_choice": "required"}
+    text = {"input": "Hello"}
+    tool = {"name": "time", "input_schema": {"type": "object"}}
+    claude = {"model": thinker, "messages": HELLO, "tools": [tool], "max_tokens": 9}
+    any_tool = {"type": "any", "disable_parallel_tool_use": True}
+    flat = {"tools": [{"type": "function", "name": "time"}], "parallel_tool_calls": False}
+    asked = [
+        ("/v1/chat/completions", {**forced, "messages": HELLO}),
+        ("/v1/chat/completions", {**forced, "messages": HELLO, "parallel_tool_calls": False}),
+        ("/v1/responses", {**forced, **text, **flat}),
+        ("/v1/messages", {**claude, "tool_choice": any_tool}),
+    ]
+    grammars = []
+    for path, body in asked:
+        assert client.post(path, json=body).status_code == 200
+        grammars.append((runtime.requests[-1].constraint or Constraint()).grammar.splitlines()[0])
+    many, *one = grammars
+    assert "{" in many or "," in many
+    assert all(len(line) < len(many) for line in one)
+
+
 def test_messages_that_do_not_fit_are_left_out_and_counted(
     client: WebClient, store: Store, runtime: ScriptedRuntime
 ) -> None:

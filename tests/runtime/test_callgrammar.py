@@ -30,7 +30,7 @@ def parse(family: str, text: str, *, expects_call: bool = False) -> Output:
 
 
 def lazy(family: str, tools: Any = TOOLS) -> Constraint:
-    return lazy_calls(FAMILIES[family][0], tools_of(tools))
+    return lazy_calls(FAMILIES[family][0], tools_of(tools), many=True)
 
 
 def wish(family: str, *calls: Call) -> str:
@@ -91,7 +91,7 @@ def test_a_call_can_be_forced(family: str, name: str | None) -> None:
 def test_tools_and_a_format_leave_the_choice_to_the_model(family: str, control: bool) -> None:
     schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
     form = constrain.json_schema({**schema, "additionalProperties": False})
-    both = calls_or_form(FAMILIES[family][0], tools_of(TOOLS), form)
+    both = calls_or_form(FAMILIES[family][0], tools_of(TOOLS), form, many=True)
     call = wish(family, OSLO)
     assert write(gate(both, control=control, room=900), call, limit=900) == call
     begin = "<|channel|>final<|message|>" if family == "harmony" else ""
