@@ -33,7 +33,7 @@ def json_schema(schema: Any) -> Constraint:
     Raises:
         InvalidOption: for what is no schema, or one beyond what is supported.
     """
-    ready = schemas.prepared(schemas.check(schema))
+    ready = schemas.prepared(schemas.narrowed(schemas.check(schema)))
     reason = _reason_against(ready)
     if reason:
         place = schemas.blamed(ready, _reason_against)

@@ -224,6 +224,27 @@ def _mapped(
     return changed
 
 
+# Beside these an object's properties are not all that it may hold.
+_COMPOSING = frozenset({"allOf", "anyOf", "oneOf", "$ref"})
+
+
+def narrowed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A schema whose objects hold nothing but their properties, if it leaves that open throughout.
+
+    Who describes an object wants what is described, and Ollama gives no more; what such a schema
+    lets pass the wider one lets pass, too. Where objects are put together from several schemas
+    the schema stays as it is: each would rule out the properties of the others.
+    """
+    parts = [part for _, part in subschemas(schema)]
+    if any("properties" in part and _COMPOSING & part.keys() for part in parts):
+        return schema
+    if any(isinstance(part.get("allOf"), list) and len(part["allOf"]) > 1 for part in parts):
+        return schema
+    if any({*part.get("required", ())} - {*part.get("properties", ())} for part in parts):
+        return schema
+    return closed(schema)
+
+
 def closed(schema: Any) -> dict[str, Any]:
     """A schema whose objects hold nothing but their properties, unless they say otherwise.
 

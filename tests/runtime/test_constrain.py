@@ -32,6 +32,20 @@ def test_json_of_a_schema_comes_out_whatever_the_model_wants() -> None:
     assert isinstance(json.loads(write(gate(constrain.json_object()), "no")), dict)
 
 
+def test_an_object_holds_its_properties_unless_more_is_wanted() -> None:
+    described = {"properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    wanted = '{"a": 1, "b": 2}'
+    for schema, keys in (
+        ({"type": "object", **described}, {"a"}),
+        ({"type": "object", **described, "additionalProperties": True}, {"a", "b"}),
+        ({"allOf": [described, {"properties": {"b": {"type": "integer"}}}]}, {"a", "b"}),
+        ({"type": "object", "properties": {"a": {}}, "required": ["a", "b"]}, {"a", "b"}),
+        ({"type": "object"}, {"a", "b"}),
+    ):
+        text = write(gate(constrain.json_schema(schema)), wanted)
+        assert set(json.loads(text)) == keys, schema
+
+
 @pytest.mark.parametrize(
     ("constraint", "wanted", "text"),
     [
