@@ -23,7 +23,8 @@ class Tuning:
         min_point: a checkpoint must spare so many tokens.
         max_points: checkpoints that one running request is asked for at a time.
         burst_share: prompts per stream from which on all of them are computed in one step, where
-            they fit: one long gap for a few instead of many gaps and later starts.
+            they fit: one long gap for a few instead of many gaps and later starts. From one per
+            stream on where they fill no more than half of it.
         prefill_ageing: how much sooner a prompt is continued for each step that it is under way.
     """
 

@@ -176,8 +176,11 @@ class Scheduler:
         Chunk by chunk the few streams would see as long a delay, in pieces, and the many would
         start one after the other instead of together.
         """
-        if len(prefilling) < self._tuning.burst_share * num_streams:
+        crowd = len(prefilling)
+        if crowd < max(2, num_streams):
             return False
+        if crowd < self._tuning.burst_share * num_streams:
+            room //= 2
         return sum(sequence.remaining for sequence in prefilling) <= room
 
     def _look(self) -> Plan | None:

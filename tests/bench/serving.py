@@ -33,6 +33,7 @@ from support.models import smollm2
 from pannier.runtime.cores import usable_cores
 
 CONTEXT = 2048
+CLIENTS = (1, 4, 8)
 WORDS = (
     *("river", "stone", "cloud", "apple", "night", "copper"),
     *("window", "garden", "letter", "engine", "silver", "winter"),
@@ -226,7 +227,7 @@ def at_once(ask: Ask, prompts: list[str], count: int) -> tuple[list[Reply], floa
 def case_streams(ask: Ask) -> dict[str, float]:
     """Tokens per second and the p99 gap at 1, 4 and 8 clients."""
     result = {}
-    for clients in (1, 4, 8):
+    for clients in CLIENTS:
         prompts = [text_of(10 * clients + number, 40) for number in range(clients)]
         replies, wall = at_once(ask, prompts, 64)
         gaps = sorted(gap for reply in replies for gap in reply.gaps)

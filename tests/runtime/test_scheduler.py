@@ -166,6 +166,18 @@ def test_many_short_prompts_beside_one_stream_start_together() -> None:
     assert engine.stats().prompt_tokens_computed > 7 * 38
 
 
+def test_as_many_prompts_as_streams_start_together_where_they_are_short() -> None:
+    for length, together in ((40, True), (100, False)):
+        engine = engine_of(backend_of(4000))
+        for key in range(8):
+            engine.add(key, request_of(max_tokens=50), [1 + key % 6, *[2 + key // 6] * length])
+            if key == 3:
+                engine.step()
+        engine.step()
+        left = any(sequence.is_prefilling for sequence in engine.scheduler.running)
+        assert left is not together
+
+
 def test_one_client_does_not_keep_another_waiting() -> None:
     room = WaitingRoom()
     for key in range(5):
