@@ -233,7 +233,8 @@ class _Writer:
 
     def _harmony_call(self) -> None:
         self._rules.append(_HARMONY)
-        json_mark = '(" "? mark_4? "json")? mark_1'
+        # The name ends at a blank or a control token, else what follows is a part of it.
+        json_mark = '(" json" | " "? mark_4 "json")? mark_1'
 
         def call(number: int, tool: Tool) -> str:
             to = text(f"to=functions.{tool.name}")

@@ -87,6 +87,16 @@ def test_a_call_can_be_forced(family: str, name: str | None) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("middle", ["json", " json", " <|constrain|>json", "<|constrain|>json", ""])
+def test_the_name_of_a_harmony_call_ends_before_its_kind(middle: str, control: bool) -> None:
+    head = f"<|channel|>commentary to=functions.time{middle}<|message|>"
+    constraint = forced_call(FAMILIES["harmony"][0], tools_of(TOOLS), many=False)
+    text = write(gate(constraint, control=control), head + "{}")
+    assert [call.name for call in parse("harmony", text).tool_calls] == ["time"], text
+    assert text.startswith(head) == (middle != "json")
+
+
+@BOTH
 @pytest.mark.parametrize("family", HELD)
 def test_tools_and_a_format_leave_the_choice_to_the_model(family: str, control: bool) -> None:
     schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
