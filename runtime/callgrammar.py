@@ -15,6 +15,7 @@ from typing import Any
 from pannier.pkgmgr.errors import InvalidOption
 
 from . import schema as schemas
+from . import stems
 from .constrain import checked, reason_against
 from .constraint import Constraint
 from .lark import COMMON, json_of, regex_of, text, wrapped
@@ -110,7 +111,10 @@ def calls_or_form(
         start = "start: calls | @body"
     both = wrapped(f"{start}\n{calls.grammar}", form.grammar)
     is_json = form.is_json and (calls.is_json or output.is_harmony)
-    return checked(replace(calls, grammar=both, is_json=is_json), "grammar of tools and format")
+    return checked(
+        replace(calls, grammar=both, is_json=is_json, stems=(*calls.stems, *form.stems)),
+        "grammar of tools and format",
+    )
 
 
 HARMONY_MARKS = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>")
@@ -126,7 +130,9 @@ def harmony_form(body: Constraint) -> Constraint:
     outer = (
         f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} ' + _FINAL_FORM + _HARMONY + COMMON
     )
-    return Constraint(wrapped(outer, body.grammar), marks=HARMONY_MARKS, is_json=body.is_json)
+    return replace(
+        body, grammar=wrapped(outer, body.grammar), marks=HARMONY_MARKS, is_json=body.is_json
+    )
 
 
 class _Writer:
@@ -160,6 +166,7 @@ class _Writer:
             marks=marks,
             is_json=is_json and not self._output.is_harmony,
             closing=_CLOSING.get(self._dialect.body, ()),
+            stems=stems.of_schemas(tool.parameters for tool in self._tools),
         )
 
     def all_of(self, *, many: bool, is_lazy: bool = False) -> str:

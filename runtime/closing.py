@@ -25,10 +25,13 @@ MAX_BYTES = 16_384
 _WALKS = 4
 # Bytes of a way that is looked for by chance.
 _MAX_STRAY = 512
+_QUOTE = ord('"')
 _CLOSE = b"}],"
+# A string that is too short is filled with blanks, of which a token holds many.
+_FILL = b'" '
 _CHEAP = b"@:/. 0123456789-tfnTZ" + bytes(range(ord("a"), ord("z") + 1))
 _ORDER = tuple(dict.fromkeys((*_CLOSE, *_CHEAP, *range(32, 127), *b'\n\t{["\\', *range(256))))
-_IN_STRING = tuple(dict.fromkeys((ord('"'), *_CHEAP, *_ORDER)))
+_IN_STRING = tuple(dict.fromkeys((_QUOTE, *_CHEAP, *_ORDER)))
 _COSTLY = frozenset(b"{[\\")
 
 
@@ -41,6 +44,8 @@ class Ends:
 
     marks: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
+    """What may lack in a string for its pattern to match, see `stems`."""
 
 
 class _Way:
@@ -102,8 +107,8 @@ class Closer:
             texts = () if text.in_string and walk == 0 else ends.texts
             step = matcher.compute_ff_bytes() or self._closing_text(matcher, texts)
             if not step:
-                step = self._next_byte(matcher, text, way)
-            tokens = [self._tokens[byte] for byte in step if byte in self._tokens]
+                step = self._stem(matcher, text, ends) or self._next_byte(matcher, text, way)
+            tokens = self._single(step)
             if not step or len(tokens) < len(step):
                 return None
             if matcher.try_consume_tokens(tokens) < len(tokens):
@@ -116,16 +121,47 @@ class Closer:
     def _closing_text(self, matcher: LLMatcher, texts: Sequence[str]) -> bytes:
         for closing in texts:
             data = closing.encode()
-            tokens = [self._tokens[byte] for byte in data if byte in self._tokens]
+            tokens = self._single(data)
             if matcher.validate_tokens(tokens) == len(data):
                 return data
         return b""
 
+    def _stem(self, matcher: LLMatcher, text: JsonText, ends: Ends) -> bytes:
+        """What makes a string match its pattern, so that it may be closed; empty for nothing."""
+        if not ends.stems or (text.in_string and self._may_come(matcher, _QUOTE)):
+            return b""
+        quote = ('"',) if text.in_string else ()
+        closings = [self._single(closing.encode()) for closing in (*quote, *ends.texts)]
+        closings += ([mark] for mark in ends.marks)
+        for stem in ends.stems:
+            tokens = self._single(stem.encode())
+            if matcher.validate_tokens(tokens) < len(tokens):
+                continue
+            if self._is_end_behind(matcher, tokens, closings):
+                return stem.encode()
+        return b""
+
+    def _is_end_behind(
+        self, matcher: LLMatcher, tokens: list[int], closings: Sequence[list[int]]
+    ) -> bool:
+        for closing in closings:
+            if matcher.validate_tokens(tokens + closing) == len(tokens) + len(closing):
+                return True
+        after = matcher.deep_copy()
+        after.consume_tokens(tokens)
+        return bool(after.is_accepting())
+
+    def _single(self, data: bytes) -> list[int]:
+        """Tokens of one byte each."""
+        return [self._tokens[byte] for byte in data if byte in self._tokens]
+
     def _next_byte(self, matcher: LLMatcher, text: JsonText, way: _Way) -> bytes:
         """The byte that likely leads out soonest; empty where none may come."""
-        order = _IN_STRING if text.in_string else _ORDER
-        for byte in order[:3]:
-            if way.number == 0 and self._may_come(matcher, byte):
+        order, first = (_IN_STRING, _FILL) if text.in_string else (_ORDER, _CLOSE)
+        if way.number:
+            first = b'"' if text.in_string else b""
+        for byte in first:
+            if self._may_come(matcher, byte):
                 return bytes([byte])
         allowed = [byte for byte in order if self._may_come(matcher, byte)]
         if not allowed:

@@ -7,11 +7,13 @@ are compiled by llguidance. What cannot be obeyed is refused with the reason, ne
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pannier.pkgmgr.errors import InvalidOption
 
 from . import schema as schemas
+from . import stems
 from .constraint import Constraint
 from .errors import EngineMissing
 from .lark import JSON_OPTIONS, with_marks
@@ -33,12 +35,13 @@ def json_schema(schema: Any) -> Constraint:
     Raises:
         InvalidOption: for what is no schema, or one beyond what is supported.
     """
-    ready = schemas.prepared(schemas.narrowed(schemas.check(schema)))
+    given = schemas.narrowed(schemas.check(schema))
+    ready = schemas.prepared(given)
     reason = _reason_against(ready)
     if reason:
         place = schemas.blamed(ready, _reason_against)
         raise InvalidOption(f"the JSON schema cannot be used at {place}: {reason}")
-    return Constraint(_from_schema(ready), is_json=True)
+    return Constraint(_from_schema(ready), is_json=True, stems=stems.of_schemas([given]))
 
 
 def _from_schema(schema: Mapping[str, Any]) -> str:
@@ -57,7 +60,8 @@ def regex(pattern: str) -> Constraint:
     """Text that a regular expression matches as a whole (syntax of Rust's regex crate)."""
     matcher = _matcher()
     _check_size(pattern, "regular expression")
-    return checked(Constraint(matcher.grammar_from_regex(pattern)), "regular expression")
+    constraint = checked(Constraint(matcher.grammar_from_regex(pattern)), "regular expression")
+    return replace(constraint, stems=stems.of_patterns([f"^(?:{pattern})$"]))
 
 
 def lark(source: str) -> Constraint:

@@ -93,7 +93,7 @@ class Constrainer:
         if matcher.is_error():
             raise ValueError(first_line(matcher.get_error()))
         tokens = [token for mark, token in sorted(marks, key=_is_no_end) if token is not None]
-        ends = Ends(tuple(tokens), constraint.closing)
+        ends = Ends(tuple(tokens), constraint.closing, constraint.stems)
         return Hold(matcher, self.vocabulary, is_json=constraint.is_json, ends=ends)
 
     def _control_token(self, mark: str) -> int | None:

@@ -15,6 +15,7 @@ class Constraint:
             defined: they may be control tokens of the model.
         is_json: whether what it describes is JSON, perhaps with marks around it.
         closing: texts that end open parts of a grammar that is no JSON, to be tried first.
+        stems: ends of texts that match the patterns of its strings.
         thinking: tags of a model that may reason first; the grammar begins after the closing one.
         is_open: whether the prompt ends within the reasoning.
         budget: tokens of reasoning after which the closing tag is written for the model.
@@ -27,6 +28,7 @@ class Constraint:
     marks: tuple[str, ...] = ()
     is_json: bool = False
     closing: tuple[str, ...] = ()
+    stems: tuple[str, ...] = ()
     thinking: tuple[str, str] | None = None
     is_open: bool = False
     budget: int | None = None

@@ -105,6 +105,7 @@ def decode_request(values: Mapping[str, Any]) -> GenerationRequest:
             "thinking": None if tags is None else (str(tags[0]), str(tags[1])),
             "marks": tuple(constraint["marks"]),
             "closing": tuple(constraint["closing"]),
+            "stems": tuple(constraint["stems"]),
         }
         constraint = Constraint(**{**constraint, **lists})
     rest = {

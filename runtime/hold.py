@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 _LOOK_EACH = 64
 # Tokens beyond twice the longest way out seen, from where on each token is looked at.
 _SLACK = 64
-# Tokens for which no way out is looked for after none was found: looking in vain takes long.
+# Tokens at most for which no way out is looked for after none was found, which takes long.
 _BLIND = 32
 # After so many loops the answer is brought to its end.
 _MAX_LOOPS = 4
@@ -108,7 +108,7 @@ class Hold:
             return None
         found = self._vocabulary.closer.way_out(matcher, text, self._ends, limit=8 * left + 64)
         if found is None:
-            self._blind_until = self._steps + _BLIND
+            self._blind_until = self._steps + min(_BLIND, max(left // 4, 1))
         return found
 
     def allows(self, token: int, left: int) -> bool:

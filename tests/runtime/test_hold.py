@@ -69,6 +69,7 @@ def test_a_room_too_small_for_any_document_is_left_to_run_out() -> None:
     ("constraint", "text"),
     [
         (constrain.regex("(ab)*c"), "ab"),
+        (constrain.regex("(?s:.*)[0-9]-END"), "ab"),
         (constrain.regex("[a-z]+@[a-z]+[.]org"), "a"),
         (constrain.gbnf('root ::= "[" (item ("," item)*)? "]"\nitem ::= [0-9]+ | root'), "[1,"),
         (constrain.lark('start: "(" start ")" | WORD\nWORD: /[a-z]{3,}/'), "("),
@@ -77,6 +78,39 @@ def test_a_room_too_small_for_any_document_is_left_to_run_out() -> None:
 def test_other_grammars_are_ended_too(constraint: Constraint, text: str) -> None:
     written, ended = chatter(gate(constraint, room=120), text, 120)
     assert ended, written
+
+
+@pytest.mark.parametrize("room", [60, 160, 400])
+@pytest.mark.parametrize("more", [{}, {"minLength": 20}, {"maxLength": 300}], ids=str)
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("[aeiou]", "h"),
+        ("[aeiou]", "é"),
+        ("[0-9]{3}-[0-9]{2}", "h12"),
+        ("END$", "EN"),
+        ("^[A-Z].*[aeiou]$", "H"),
+        ("^(foo.*[+]|.*Q.*Z)", "foo"),
+        ('a"b\\\\c', "a"),
+        ("(foo|bar) +baz", "foo "),
+    ],
+)
+def test_a_string_is_closed_though_its_pattern_may_match_anywhere(
+    pattern: str, text: str, more: dict[str, int], room: int
+) -> None:
+    word = {"type": "string", "pattern": pattern, **more}
+    schema = {
+        "type": "object",
+        "properties": {"word": word, "n": {"type": "integer"}},
+        "required": ["word", "n"],
+        "additionalProperties": False,
+    }
+    begin = '{"word": "'
+    written, ended = chatter(
+        gate(constrain.json_schema(schema), room=room), begin + text * room, room
+    )
+    assert ended, written
+    jsonschema.validate(json.loads(written), schema)
 
 
 def test_numbers_end() -> None:
