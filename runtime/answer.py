@@ -162,7 +162,9 @@ class Answer:
                 return FinishReason.STOP
         is_held = self.gate is not None and self.gate.is_held
         if self._drawn >= self.max_tokens or (self._equal >= MAX_EQUAL_TOKENS and not is_held):
-            return FinishReason.LENGTH
+            # The last token may have been the last of a document.
+            is_whole = self.gate is not None and self.gate.is_over
+            return FinishReason.STOP if is_whole else FinishReason.LENGTH
         return None
 
     def piece(self, key: int, *, cached: int) -> Piece:

@@ -57,6 +57,10 @@ class TokenGate(Protocol):
     def is_held(self) -> bool:
         """Whether a grammar rules here, which also leaves loops."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether a grammar is at its end, so that nothing may follow."""
+
     def allows(self, token: int) -> bool:
         """Whether a token that was drawn may come; if not, `restrict` and draw again."""
 

@@ -7,7 +7,6 @@ is drawn first and asked about then (`allows`); only if it may not come, `restri
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .closing import Closer, Ends
-from .constraint import Constraint
+from .constraint import Constraint, pattern_of
 from .hold import Hold, Vocabulary, allow_only, first_line
 from .lark import with_marks
 
@@ -158,8 +157,8 @@ class Gate:
         self._pieces = constrainer.pieces
         self._ends = constrainer.vocabulary.end_tokens
         self._hold = constrainer.hold(constraint)
-        self._trigger = _pattern(constraint.trigger)
-        self._start_trigger = _pattern(constraint.start_trigger)
+        self._trigger = pattern_of(constraint.trigger)
+        self._start_trigger = pattern_of(constraint.start_trigger)
         self._left = room
         self._room = room
         self._forced: deque[int] = deque()
@@ -179,6 +178,11 @@ class Gate:
     def is_held(self) -> bool:
         """Whether a grammar rules here, which also leaves loops."""
         return self._place is _Place.HELD
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the grammar is at its end."""
+        return self.is_held and self._hold is not None and self._hold.is_over
 
     def allows(self, token: int) -> bool:
         """Whether a token that was drawn may come."""
@@ -393,7 +397,3 @@ class Gate:
                 return [*self._constrainer.tokenize(begun, False), *tokens[number + 1 :]]
             place -= len(piece)
         return []
-
-
-def _pattern(source: str) -> re.Pattern[bytes] | None:
-    return re.compile(source.encode()) if source else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -39,3 +40,8 @@ class Constraint:
     def is_lazy(self) -> bool:
         """Whether all is free before a trigger."""
         return bool(self.trigger or self.start_trigger)
+
+
+def pattern_of(trigger: str) -> re.Pattern[bytes] | None:
+    """A trigger's expression over bytes of text, None where there is none."""
+    return re.compile(trigger.encode()) if trigger else None

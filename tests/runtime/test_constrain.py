@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.gates import gate, write
+from support.gates import END, PIECES, gate, write
 
 from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime import constrain
+from pannier.runtime.answer import Answer, Vocabulary
 from pannier.runtime.callgrammar import forced_call, tools_of
 from pannier.runtime.constraint import Constraint
 from pannier.runtime.parsers.choice import OutputFormat
+from pannier.runtime.request import GenerationRequest
 from pannier.runtime.schema import MAX_DEPTH, MAX_ENUM
 
 SCHEMA = {
@@ -30,6 +32,25 @@ def test_json_of_a_schema_comes_out_whatever_the_model_wants() -> None:
     assert set(value) == {"a", "b"}
     assert value["b"] in ("x", "y")
     assert isinstance(json.loads(write(gate(constrain.json_object()), "no")), dict)
+
+
+@pytest.mark.parametrize(("text", "reason"), [('"x"', "stop"), ('"xy"', "length")])
+def test_an_answer_that_its_last_token_completes_was_not_cut(text: str, reason: str) -> None:
+    made = gate(constrain.json_schema({"enum": ["x", "xyz"]}), room=len(text))
+    answer = Answer(
+        GenerationRequest((), max_tokens=len(text)),
+        Vocabulary(tuple(PIECES), frozenset({END}), frozenset({END})),
+        num_prompt=1,
+        context_length=100,
+        truncated=0,
+        can_shift=False,
+        now_ns=0,
+        gate=made,
+    )
+    for byte in text.replace('y"', "yz").encode():
+        made.accept(byte)
+        end = answer.take(byte, 1)
+    assert end == reason
 
 
 def test_an_object_holds_its_properties_unless_more_is_wanted() -> None:
