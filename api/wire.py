@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeVar, get_args
 
 from flask import Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -69,11 +70,12 @@ class Open(Wire):
     """A request that remembers the fields that it does not know, to name them in a warning."""
 
     model_config = ConfigDict(extra="allow")
+    _inner: tuple[str, ...] = ()
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """Names of the fields that had no effect, sorted."""
-        return tuple(sorted(self.model_extra or ()))
+        """Names of the fields that had no effect, sorted; those of inner objects with a path."""
+        return tuple(sorted({*(self.model_extra or ()), *self._inner}))
 
 
 class Urgent(Open):
@@ -85,10 +87,41 @@ class Urgent(Open):
 
 def warned(ignored: tuple[str, ...], response: Response) -> Response:
     """Name the fields that had no effect; header values hold printable ASCII only."""
-    names = [name for name in ignored if name.isascii() and name.isidentifier()][:32]
+    names = [name for name in ignored if _is_printable(name)][:32]
     if names:
         response.headers[IGNORED_HEADER] = ", ".join(names)
     return response
+
+
+def _is_printable(name: str) -> bool:
+    return name.isascii() and all(part.isidentifier() for part in name.split("."))
+
+
+def unknown_inside(schemas: Sequence[type[BaseModel]], data: Any, path: str = "") -> Iterator[str]:
+    """Paths of fields in the objects inside `data` that none of their schemas knows.
+
+    `data` is valid for one of `schemas`; its own unknown fields are not among them.
+    """
+    for schema in schemas:
+        for name, field in schema.model_fields.items():
+            key = field.alias or name
+            inner = tuple(_schemas_in(field.annotation))
+            value = data.get(key)
+            for each in value if isinstance(value, list) else [value]:
+                if not inner or not isinstance(each, dict):
+                    continue
+                known = {f.alias or n for s in inner for n, f in s.model_fields.items()}
+                place = f"{path}{key}."
+                yield from (place + k for k, v in each.items() if v is not None and k not in known)
+                yield from unknown_inside(inner, each, place)
+
+
+def _schemas_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The schemas that an annotation names, alone, in a union or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Wire):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _schemas_in(argument)
 
 
 def read_body(schema: type[_Schema], *, missing: str = "missing request body") -> _Schema:
@@ -124,9 +157,12 @@ def parse(schema: type[_Schema], raw: bytes) -> _Schema:
     if _HUGE.search(raw) and _has_huge(data):
         raise RequestError(400, "invalid JSON: number out of range")
     try:
-        return schema.model_validate(data)
+        body = schema.model_validate(data)
     except ValidationError as error:
         raise _shape_error(error) from error
+    if isinstance(body, Open):
+        body._inner = tuple({*unknown_inside([schema], data)})
+    return body
 
 
 def _has_huge(data: Any) -> bool:

@@ -50,13 +50,15 @@ def test_a_schema_that_cannot_be_obeyed_is_a_400(client: WebClient) -> None:
     assert "only # is supported" in response.json["error"]
 
 
-def test_a_strict_schema_is_closed_and_another_is_not(
+def test_a_strict_schema_is_closed_also_where_it_is_composed(
     client: WebClient, runtime: ScriptedRuntime
 ) -> None:
     inner = {"type": "object", "properties": {"b": {"type": "string"}}}
-    wanted = {"type": "object", "properties": {"a": inner}}
+    plain = {"type": "object", "properties": {"a": inner}}
+    composed = {**plain, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
     body = {"model": "tiny", "messages": HELLO}
-    for strict, count in ((True, 2), (False, 0), (None, 0)):
+    cases = ((plain, True, 2), (plain, None, 2), (composed, True, 2), (composed, False, 0))
+    for wanted, strict, count in cases:
         form = {"name": "x", "schema": wanted, "strict": strict}
         response_format = {"type": "json_schema", "json_schema": form}
         reply = client.post(

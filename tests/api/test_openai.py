@@ -95,6 +95,17 @@ def test_fields_without_effect_are_named_in_a_header(client: WebClient) -> None:
     assert response.headers["X-Pannier-Ignored"] == "store, user"
 
 
+def test_fields_without_effect_are_named_wherever_they_stand(client: WebClient) -> None:
+    part = {"type": "text", "text": "Hello", "cache_control": {"type": "ephemeral"}}
+    message = {"role": "user", "content": [part], "weight": 1}
+    body = {"model": "tiny", "messages": [message], "max_tokens": 5}
+    for path in ("/v1/chat/completions", "/v1/messages"):
+        response = client.post(path, json=body)
+        assert response.status_code == 200
+        named = response.headers["X-Pannier-Ignored"]
+        assert named == "messages.content.cache_control, messages.weight"
+
+
 def test_a_completion_continues_the_prompt_itself(
     client: WebClient, runtime: ScriptedRuntime
 ) -> None:

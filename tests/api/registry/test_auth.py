@@ -170,9 +170,9 @@ def test_a_damaged_key_file_lets_nobody_in(client: Client, keyring: Keyring) -> 
 
 
 def test_the_key_file_is_private_and_holds_no_secret(keyring: Keyring) -> None:
-    _, secret = keyring.add_secret(name="ci", scopes=(PULL,))
+    key, secret = keyring.add_secret(name="ci", scopes=(PULL,))
     assert keyring.path.stat().st_mode & 0o777 == 0o600
-    assert secret.rpartition("_")[2] not in keyring.path.read_text()
+    assert secret.partition(f"{key.id}_")[2] not in keyring.path.read_text()
 
 
 @pytest.mark.skopeo
