@@ -35,6 +35,8 @@ class Pace:
         step that is to be measured without.
         """
         if self._num_mixed >= PROBE_STEPS:
+            # Once only: a step with guessed tokens is not measured, and prompts must go on.
+            self._num_mixed = 0
             return 0
         if self._prefill_row_ns <= 0:
             return min(FIRST_ROWS, self._batch_size)

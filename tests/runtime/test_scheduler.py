@@ -213,6 +213,14 @@ def test_prompts_get_more_of_a_step_the_more_they_outnumber_streams() -> None:
     assert (pace.prefill_rows(0.25), pace.prefill_rows(3.0)) == (75, 225)
 
 
+def test_a_prompt_is_held_up_for_one_step_even_if_nothing_is_measured() -> None:
+    pace = Pace(512)
+    for _ in range(40):
+        pace.note(200_000_000, streams=4, rows=4 + 50)
+    assert pace.prefill_rows() == 0
+    assert pace.prefill_rows() > 0
+
+
 def test_a_cut_gives_back_own_cells_only() -> None:
     tree = CellTree()
     tree.attach(0, tree.match([1], limit=0))
