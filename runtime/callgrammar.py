@@ -86,7 +86,8 @@ def lazy_calls(output: OutputFormat, tools: Sequence[Tool], *, many: bool) -> Co
     """
     writer = _Writer(output, tools)
     if output.is_harmony:
-        start = f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} (call | final)'
+        # Room that runs out in a note is not a reason to make up a call.
+        start = f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} (call | final | open_note)'
         return checked(writer.constraint(start), "grammar of the tools")
     dialect = output.dialect
     opening = "|".join(re.escape(mark) for mark in dialect.openings)
@@ -111,16 +112,21 @@ def calls_or_form(
         start = "start: calls | @body"
     both = wrapped(f"{start}\n{calls.grammar}", form.grammar)
     is_json = form.is_json and (calls.is_json or output.is_harmony)
+    closing = (_NOTE_END, "final") if output.is_harmony else calls.closing
     return checked(
-        replace(calls, grammar=both, is_json=is_json, stems=(*calls.stems, *form.stems)),
+        replace(
+            calls, grammar=both, is_json=is_json, closing=closing, stems=(*calls.stems, *form.stems)
+        ),
         "grammar of tools and format",
     )
 
 
 HARMONY_MARKS = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>")
+_NOTE_END = HARMONY_MARKS[2]
 _FINAL_FORM = 'mark_0 "final" (" "? mark_4 "json")? mark_1 @body'
 _HARMONY = """
-note: mark_0 ("analysis" | "commentary") mark_1 any_text mark_2 mark_3 "assistant"
+note: mark_0 ("analysis" | "commentary") mark_1 until_2 mark_3 "assistant"
+open_note: mark_0 ("analysis" | "commentary") mark_1 any_text
 final: mark_0 "final" mark_1 any_text
 """
 
@@ -131,7 +137,11 @@ def harmony_form(body: Constraint) -> Constraint:
         f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} ' + _FINAL_FORM + _HARMONY + COMMON
     )
     return replace(
-        body, grammar=wrapped(outer, body.grammar), marks=HARMONY_MARKS, is_json=body.is_json
+        body,
+        grammar=wrapped(outer, body.grammar),
+        marks=HARMONY_MARKS,
+        is_json=body.is_json,
+        closing=(_NOTE_END, "final"),
     )
 
 
@@ -159,13 +169,17 @@ class _Writer:
 
     def constraint(self, start: str) -> Constraint:
         """The whole grammar, from its first rule."""
-        marks = HARMONY_MARKS if self._output.is_harmony else self._dialect.marks
+        marks, closing = self._dialect.marks, _CLOSING.get(self._dialect.body, ())
+        if self._output.is_harmony:
+            marks = HARMONY_MARKS
+            names = (f"commentary to=functions.{tool.name}" for tool in self._tools)
+            closing = (_NOTE_END, *names)
         is_json = self._dialect.body in ("json", "named", "function", "fenced", "separated", "kimi")
         return Constraint(
             "\n".join((start, *self._rules)) + COMMON,
             marks=marks,
             is_json=is_json and not self._output.is_harmony,
-            closing=_CLOSING.get(self._dialect.body, ()),
+            closing=closing,
             stems=stems.of_schemas(tool.parameters for tool in self._tools),
         )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from .constraint import Constraint
 from .jsontext import JsonText
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _CHEAP = b"@:/. 0123456789-tfnTZ" + bytes(range(ord("a"), ord("z") + 1))
 _ORDER = tuple(dict.fromkeys((*_CLOSE, *_CHEAP, *range(32, 127), *b'\n\t{["\\', *range(256))))
 _IN_STRING = tuple(dict.fromkeys((_QUOTE, *_CHEAP, *_ORDER)))
 _COSTLY = frozenset(b"{[\\")
+# Begins a control token in what the library says must come.
+_CONTROL = b"\xff["
 
 
 WayOut = tuple[int, ...] | None
@@ -40,12 +43,24 @@ WayOut = tuple[int, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What closes parts of a grammar that is no JSON: control tokens, and texts."""
+    """What closes parts of a grammar that is no JSON: control tokens, and texts, in order."""
 
     marks: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()
     """What may lack in a string for its pattern to match, see `stems`."""
+
+    @classmethod
+    def of(cls, constraint: Constraint, marks: Sequence[tuple[str, int | None]]) -> Ends:
+        """Those of a constraint; `marks` with the control token that each is, if any."""
+        marks = sorted(marks, key=lambda mark: not _is_end(mark[0]))
+        tokens = tuple(token for _, token in marks if token is not None)
+        texts = tuple(mark for mark, token in marks if token is None)
+        return cls(tokens, (*constraint.closing, *texts), constraint.stems)
+
+
+def _is_end(mark: str) -> bool:
+    return mark.startswith("</") or "end" in mark.lower()
 
 
 class _Way:
@@ -55,6 +70,7 @@ class _Way:
         self.number = number
         self.chance = random.Random(number)
         self.used = [0] * 256
+        self.closed = ""
 
 
 class Closer:
@@ -103,11 +119,7 @@ class Closer:
                 steps.append(mark)
                 size += 1
                 continue
-            # Within quotes a closing text is most likely a part of the string.
-            texts = () if text.in_string and walk == 0 else ends.texts
-            step = matcher.compute_ff_bytes() or self._closing_text(matcher, texts)
-            if not step:
-                step = self._stem(matcher, text, ends) or self._next_byte(matcher, text, way)
+            step = self._next_bytes(matcher, text, ends, way)
             tokens = self._single(step)
             if not step or len(tokens) < len(step):
                 return None
@@ -118,12 +130,29 @@ class Closer:
             size += len(step)
         return steps
 
-    def _closing_text(self, matcher: LLMatcher, texts: Sequence[str]) -> bytes:
-        for closing in texts:
+    def _next_bytes(self, matcher: LLMatcher, text: JsonText, ends: Ends, way: _Way) -> bytes:
+        """What to write next; empty where nothing may come."""
+        # Control tokens that are forced stand behind a mark in it; they have been tried.
+        forced: bytes = matcher.compute_ff_bytes().partition(_CONTROL)[0]
+        return (
+            forced
+            or self._closing_text(matcher, text, ends, way)
+            or self._stem(matcher, text, ends)
+            or self._next_byte(matcher, text, way)
+        )
+
+    def _closing_text(self, matcher: LLMatcher, text: JsonText, ends: Ends, way: _Way) -> bytes:
+        # Within quotes it is most likely a part of the string.
+        if text.in_string and way.number == 0:
+            return b""
+        for closing in ends.texts:
             data = closing.encode()
             tokens = self._single(data)
-            if matcher.validate_tokens(tokens) == len(data):
+            # Where it led nowhere it is a part of something.
+            if way.closed != closing and matcher.validate_tokens(tokens) == len(data):
+                way.closed = closing
                 return data
+        way.closed = ""
         return b""
 
     def _stem(self, matcher: LLMatcher, text: JsonText, ends: Ends) -> bytes:

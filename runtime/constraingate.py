@@ -91,9 +91,7 @@ class Constrainer:
         matcher = made[0]
         if matcher.is_error():
             raise ValueError(first_line(matcher.get_error()))
-        tokens = [token for mark, token in sorted(marks, key=_is_no_end) if token is not None]
-        ends = Ends(tuple(tokens), constraint.closing, constraint.stems)
-        return Hold(matcher, self.vocabulary, is_json=constraint.is_json, ends=ends)
+        return Hold(matcher, self.vocabulary, constraint.is_json, Ends.of(constraint, marks))
 
     def _control_token(self, mark: str) -> int | None:
         """The one control token that a mark is, None where it is text."""
@@ -117,11 +115,6 @@ def _in_pieces(tokenize: Callable[[str, bool], list[int]], text: str, special: b
         return tokenize(text, special)
     starts = range(0, len(text), _PIECE)
     return [token for at in starts for token in tokenize(text[at : at + _PIECE], special)]
-
-
-def _is_no_end(mark: tuple[str, int | None]) -> bool:
-    """Sorts marks that end something first."""
-    return not (mark[0].startswith("</") or "end" in mark[0].lower())
 
 
 class _Source:

@@ -48,12 +48,7 @@ class Hold:
     """One grammar over one answer. For one thread at a time."""
 
     def __init__(
-        self,
-        matcher: LLMatcher,
-        vocabulary: Vocabulary,
-        *,
-        is_json: bool,
-        ends: Ends,
+        self, matcher: LLMatcher, vocabulary: Vocabulary, is_json: bool, ends: Ends
     ) -> None:
         """`is_json`: quotes and digits mean what they mean there; `ends`: see `Closer`."""
         self._matcher = matcher

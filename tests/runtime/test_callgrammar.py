@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 from support.calls import FAMILIES, TOOLS, UNHELD, Call, as_json
-from support.gates import gate, write
+from support.gates import chatter, gate, write
 
 from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime import constrain
@@ -21,6 +21,7 @@ from pannier.runtime.parsers.output import Output, join
 HELD = sorted(name for name in FAMILIES if name not in UNHELD)
 OSLO: Call = ("weather", {"city": "Oslo", "days": 2, "tags": ["a", "b"], "unit": "F"})
 TIME: Call = ("time", {})
+NOTE = '<|channel|>analysis<|message|>it is "so'
 BOTH = pytest.mark.parametrize("control", [True, False], ids=["control tokens", "plain text"])
 
 
@@ -125,6 +126,25 @@ def test_the_room_is_enough_for_a_call_that_has_begun(family: str) -> None:
     wanted = wish(family, ("weather", {"city": "x" * 900}))
     text = write(gate(lazy(family), room=260), wanted, limit=260)
     assert parse(family, text).tool_calls[0].name == "weather", text
+
+
+@BOTH
+@pytest.mark.parametrize("text", ["ab", 'say "x ', "{[", NOTE, " \n", "\nsé<|"])
+@pytest.mark.parametrize("family", HELD)
+def test_a_forced_call_comes_though_the_model_goes_on_and_on(
+    family: str, text: str, control: bool
+) -> None:
+    forced = forced_call(FAMILIES[family][0], tools_of(TOOLS), many=False)
+    written, ended = chatter(gate(forced, room=300, control=control), text, 300)
+    assert ended, written
+    assert parse(family, written, expects_call=True).tool_calls, written
+
+
+@BOTH
+def test_no_call_is_made_up_where_the_room_ends_in_a_note(control: bool) -> None:
+    text = NOTE + "thinking on " * 30
+    written = write(gate(lazy("harmony"), room=100, control=control), text, limit=100)
+    assert text.startswith(written)
 
 
 def test_thinking_goes_before_a_forced_call() -> None:

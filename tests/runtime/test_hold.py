@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.gates import END, PIECES, draw, gate, write
+from support.gates import chatter, gate, write
 
 from pannier.runtime import constrain
 from pannier.runtime.constraint import Constraint
@@ -27,23 +27,6 @@ SCHEMAS: list[Any] = [
     {"type": "string", "pattern": "^([a-z]+ )*END$"},
     {},
 ]
-
-
-def chatter(made: Any, text: str, room: int) -> tuple[str, bool]:
-    """What comes out of a model that would say `text` for ever, and whether it ended by itself."""
-    out: list[int] = []
-    while len(out) < room:
-        token, logits = draw(made, text.encode()[len(out) % len(text)])
-        for _ in range(6):
-            if made.allows(token):
-                break
-            made.restrict(logits)
-            token = int(logits.argmax())
-        made.accept(token)
-        if token == END:
-            return b"".join(PIECES[each] for each in out).decode(), True
-        out.append(token)
-    return b"".join(PIECES[each] for each in out).decode(), False
 
 
 @settings(max_examples=40, deadline=None)

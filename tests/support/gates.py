@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy
 
 from pannier.runtime.constraingate import Constrainer, Gate
@@ -66,6 +68,23 @@ def write(made: Gate, wanted: str, *, limit: int = 400, is_stubborn: bool = Fals
             break
         out.append(token)
     return b"".join(PIECES[token] for token in out).decode()
+
+
+def chatter(made: Any, text: str, room: int) -> tuple[str, bool]:
+    """What comes out of a model that would say `text` for ever, and whether it ended by itself."""
+    out: list[int] = []
+    while len(out) < room:
+        token, logits = draw(made, text.encode()[len(out) % len(text)])
+        for _ in range(6):
+            if made.allows(token):
+                break
+            made.restrict(logits)
+            token = int(logits.argmax())
+        made.accept(token)
+        if token == END:
+            return b"".join(PIECES[each] for each in out).decode("utf-8", "replace"), True
+        out.append(token)
+    return b"".join(PIECES[each] for each in out).decode("utf-8", "replace"), False
 
 
 def draw(made: Gate, wish: int | None) -> tuple[int, numpy.ndarray]:
