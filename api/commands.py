@@ -159,6 +159,7 @@ def _serve(
     tls: ssl.SSLContext | None,
     output: Output,
 ) -> None:
+    from pannier.pkgmgr.store.collect import STATES
     from pannier.pkgmgr.store.store import Store
 
     from .admission import Admission
@@ -169,7 +170,7 @@ def _serve(
     from .server import serve as serve_until_stopped
     from .service import Service
 
-    states = settings.home / "states"
+    states = settings.home / STATES
     with open_runtime(environ, states=states, advise=output.notice) as runtime:
         store = Store.open(settings.home)
         registry = registry_blueprint(store, options=options)

@@ -67,15 +67,15 @@ class HostStates:
         )
 
     def match(
-        self, tokens: Sequence[int], *, limit: int, group: str, usable: Usable
+        self, tokens: Sequence[int], *, least: int, limit: int, group: str, usable: Usable
     ) -> SavedState | None:
-        """The state with the longest `usable` beginning, at most `limit` tokens of it."""
+        """The state with the longest `usable` beginning, `least` to `limit` tokens of it."""
         best: tuple[int, int] | None = None
         for number, (other_group, other, _) in self._entries.items():
             if other_group != group or other[0] != tokens[0]:
                 continue
             length = usable(common_prefix(other, tokens, 0, limit), len(other))
-            if best is None or length > best[0]:
+            if length >= max(least, 1) and (best is None or length > best[0]):
                 best = (length, number)
         if best is None:
             return None

@@ -122,11 +122,12 @@ class Sharing:
         tokens, group, slot = sequence.tokens, sequence.group, sequence.slot
         saved = self._states.match(
             tokens,
+            least=shared + self._tuning.min_saved,
             limit=len(tokens) - 1,
             group=group,
             usable=lambda common, size: self._usable(sequence, common, size),
         )
-        if saved is None or saved.length < shared + self._tuning.min_saved:
+        if saved is None:
             return shared
         if len(saved.tokens) > room or not make_room(len(saved.tokens)):
             return shared

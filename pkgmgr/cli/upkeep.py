@@ -141,6 +141,7 @@ def disk_usage(as_json: Json = False) -> None:
         "size": used.blobs,
         "unnamed": used.unnamed,
         "unfinished": used.unfinished,
+        "states": used.states,
         "free": used.free,
     }
     if as_json:
@@ -156,7 +157,8 @@ def disk_usage(as_json: Json = False) -> None:
     )
     output.notice(
         f"{used.num_blobs} blobs, {human_size(used.blobs)}; {human_size(used.unnamed)} unnamed, "
-        f"{human_size(used.unfinished)} unfinished, {human_size(used.free)} free"
+        f"{human_size(used.unfinished)} unfinished, {human_size(used.states)} saved states, "
+        f"{human_size(used.free)} free"
     )
 
 

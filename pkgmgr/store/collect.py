@@ -7,6 +7,7 @@ nothing reaches goes only when it is older than the grace time and older than ev
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ FRESH_S = 60.0
 _MARGIN_S = 2 * FRESH_S
 # Partial downloads that nobody came back for are kept this long.
 PARTIAL_AGE_S = 14 * 24 * 3600.0
+
+# Where runtimes keep states of models, in the store's folder.
+STATES = "states"
 
 _MANIFESTS = mediatypes.MANIFEST_TYPES | mediatypes.INDEX_TYPES
 
@@ -108,6 +112,30 @@ def sweep(
             derived.forget(blobs.parent, digest)
         count, size = count + 1, size + status.st_size
     return Collected(count, size)
+
+
+def sweep_states(
+    folder: Path, *, keep: Set[Digest], dry_run: bool, only: Set[Digest] | None
+) -> Collected:
+    """Remove what runtimes saved of models that no name needs: a folder for each digest.
+
+    Prompts stand in it, so it goes at once. `only` names the models that count; None is all.
+    """
+    count = size = 0
+    kept, chosen = _hex(keep), None if only is None else _hex(only)
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name in kept or (chosen is not None and entry.name not in chosen):
+                continue
+            files = [path for path in Path(entry.path).rglob("*") if path.is_file()]
+            count, size = count + len(files), size + sum(path.stat().st_size for path in files)
+            if not dry_run:
+                shutil.rmtree(entry.path, ignore_errors=True)
+    return Collected(count, size)
+
+
+def _hex(digests: Set[Digest]) -> set[str]:
+    return {digest.hex for digest in digests}
 
 
 def sweep_unfinished(folder: Path, *, now: float, dry_run: bool) -> Collected:

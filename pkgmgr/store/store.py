@@ -338,7 +338,10 @@ class Store:
             swept = self.root / "blobs"
             blobs = gc.sweep(swept, keep=keep, older_than=limit, dry_run=dry_run, only=only)
             rest = gc.sweep_unfinished(self.root / "ingest", now=now, dry_run=dry_run)
-        return Collected(blobs.count + rest.count, blobs.size + rest.size)
+            saved = self.root / gc.STATES
+            states = gc.sweep_states(saved, keep=keep, dry_run=dry_run, only=only)
+        parts = (blobs, rest, states)
+        return Collected(sum(part.count for part in parts), sum(part.size for part in parts))
 
     # Details
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import attachments
 from ..reference import Reference
-from ..store.collect import Collected
+from ..store.collect import STATES, Collected
 from ..store.store import Store
 from .verify import needed_by
 
@@ -34,6 +34,7 @@ class Usage:
         blobs: all blob files.
         unnamed: blob files that no name needs.
         unfinished: partial downloads and the like.
+        states: beginnings of prompts that models were run with, so that they start sooner.
         free: on the file system of the store.
     """
 
@@ -42,6 +43,7 @@ class Usage:
     blobs: int
     unnamed: int
     unfinished: int
+    states: int
     free: int
 
 
@@ -73,6 +75,7 @@ def usage(store: Store) -> Usage:
         sum(files.values()),
         sum(size for name, size in files.items() if name not in known),
         sum(path.stat().st_size for path in _files(store.root / "ingest")),
+        sum(path.stat().st_size for path in (store.root / STATES).rglob("*") if path.is_file()),
         shutil.disk_usage(store.root).free,
     )
 

@@ -224,6 +224,23 @@ def test_prune_removes_what_no_model_needs_and_says_how_much(store: Store) -> No
     assert [entry.reference for entry in store.entries()] == [TWO]
 
 
+def test_what_a_model_was_asked_goes_with_the_model(store: Store) -> None:
+    folders = []
+    for name in (ONE, TWO):
+        folder = store.root / "states" / store.find(name).descriptor.digest.hex / "1.0-f16"
+        folder.mkdir(parents=True)
+        (folder / "a.state").write_bytes(bytes(1000))
+        folders.append(folder)
+    assert usage(store).states == 2000
+    operations.remove(store, [ONE])
+    assert [folder.exists() for folder in folders] == [False, True]
+    store.untag(TWO)
+    would = prune(store, dry_run=True)
+    assert (would.count, would.size) == (1, 1000)
+    assert prune(store) == would
+    assert usage(store).states == 0
+
+
 def test_prune_spares_what_is_young(store: Store) -> None:
     store.untag(ONE)
     assert prune(store).count == 0
