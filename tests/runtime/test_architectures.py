@@ -20,8 +20,10 @@ from pannier.runtime.request import LoadOptions
 
 pytestmark = pytest.mark.engine
 
+ARCHITECTURES = ["mamba", "jamba", "lfm2", "falcon-h1", "granitehybrid", "qwen3next", "gemma3"]
 
-@pytest.fixture(scope="module", params=["mamba", "jamba", "lfm2", "gemma3"])
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Model]:
@@ -88,7 +90,7 @@ def test_a_saved_state_is_continued_only_where_that_is_exact(model: Model) -> No
 
 
 def test_a_sequence_that_lost_its_cells_goes_on_identically(model: Model) -> None:
-    prompts = [text_of(seed, 90) for seed in range(4)]
+    prompts = [text_of(seed, 90) for seed in range(5)]
     with Bench(model, cells=300, context=256, states=1 << 28, checkpoints=1 << 20) as bench:
         for key, prompt in enumerate(prompts):
             bench.add(key, prompt, max_tokens=60)
