@@ -48,6 +48,8 @@ from .visiondesk import VisionDesk, open_desk
 BIG_STACK = 512 << 20
 # Finished sequences whose cells stay until they are needed.
 KEPT_SEQUENCES = 24
+# Those that one context of the library can have (LLAMA_MAX_SEQ).
+MAX_SEQUENCES = 256
 # Requests that wait beyond this are refused, as Ollama's OLLAMA_MAX_QUEUE does.
 MAX_WAITING = 512
 # Bytes for states of sequences that had to leave the cells.
@@ -160,8 +162,8 @@ class Runner:
         api, handle = self.model.native.api, self.model.handle
         if api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle):
             # Each has a whole state of its own.
-            return running * RECURRENT_COPIES
-        return running + KEPT_SEQUENCES
+            return min(running * RECURRENT_COPIES, MAX_SEQUENCES)
+        return min(running + KEPT_SEQUENCES, MAX_SEQUENCES)
 
     def info(self) -> frames.Message:
         """What `ModelInfo` holds but for sizes, as JSON values."""

@@ -95,3 +95,11 @@ def test_the_smallest_contexts_end_answers_and_nothing_else(
     load = split_options({"num_ctx": num_ctx, "num_thread": 1}).load
     end = ask(supervisor, source, "", {}, load)
     assert end.finish in (FinishReason.STOP, FinishReason.LENGTH)
+
+
+@pytest.mark.parametrize("num_parallel", [256, HUGE])
+def test_as_many_streams_as_may_be_asked_for_are_not_too_many_to_load(
+    supervisor: Supervisor, source: ModelSource, num_parallel: int
+) -> None:
+    load = split_options({"num_ctx": 16, "num_thread": 1, "num_parallel": num_parallel}).load
+    assert ask(supervisor, source, "hello", {}, load).finish is not None
