@@ -10,7 +10,7 @@ from typing import Any
 
 from .errors import RequestError
 
-_PART = re.compile(r"([0-9]*\.?[0-9]+|[0-9]+\.)(ns|us|µs|μs|ms|s|m|h)")
+_PART = re.compile(r"(?=.)([0-9]*\.?[0-9]*)([^0-9.]*)", re.DOTALL)
 _SECONDS = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -51,11 +51,24 @@ def _parsed(text: str, param: str) -> float:
     sign, body = (text[0], text[1:]) if text[:1] in ("-", "+") else ("", text)
     if body == "0":
         return 0.0
-    parts = _PART.findall(body) if len(body) <= _MAX_TEXT else []
-    if not parts or "".join(number + unit for number, unit in parts) != body:
-        raise RequestError(400, f'time: invalid duration "{text[:80]}"', param=param)
-    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    seconds = 0.0
+    fault = "" if 0 < len(body) <= _MAX_TEXT else "invalid"
+    for number, unit in _PART.findall(body) if not fault else ():
+        fault = fault or _fault_of(number, unit)
+        seconds += 0 if fault else float(number) * _SECONDS[unit]
+    if fault or seconds > _MAX_S:
+        message = f'time: {fault or "invalid"} duration "{text[:80]}"'
+        raise RequestError(400, message, param=param)
     return -seconds if sign == "-" else seconds
+
+
+def _fault_of(number: str, unit: str) -> str:
+    """What Go says of a part of a duration, before the word; empty where it is right."""
+    if not number.strip("."):
+        return "invalid"
+    if not unit:
+        return "missing unit in"
+    return "" if unit in _SECONDS else f'unknown unit "{unit}" in'
 
 
 def _go_type(value: Any) -> str:

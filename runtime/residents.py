@@ -19,6 +19,9 @@ from .native import VERSION
 from .process import RunnerProcess
 from .request import LoadOptions
 
+# The system refuses to wait for centuries, which a `keep_alive` may ask for.
+_LONGEST_WAIT_S = 3600.0
+
 
 @dataclass(slots=True, eq=False)
 class Resident:
@@ -97,13 +100,13 @@ def in_the_way(others: Iterable[Resident], plan: MemoryPlan) -> list[Resident]:
 
 
 def next_look(residents: Iterable[Resident], now: float, silence_s: float) -> float | None:
-    """Seconds until an idle model expires or a busy one is to be looked at; None for never."""
+    """Seconds until somebody has to look for an expired or a silent model; None for never."""
     waits = [
         silence_s / 4 if resident.users else max(0.0, resident.expires_s - now)
         for resident in residents
     ]
     soonest = min(waits, default=FOREVER)
-    return None if soonest == FOREVER else soonest
+    return None if soonest == FOREVER else min(soonest, _LONGEST_WAIT_S)
 
 
 def describe(resident: Resident, load_ns: int, *, now: float) -> LoadedModel:

@@ -167,13 +167,40 @@ def test_an_empty_request_loads_and_unloads(
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(10, 10), (1.5, 1.5), (-1, FOREVER), ("-1s", FOREVER), ("5m0s", 300), ("0", 0), (None, None)],
-)
+    [
+        (10, 10), (1.5, 1.5), (-1, FOREVER), (1e300, 2**63 // 10**9), ("-1s", FOREVER), ("0", 0),
+        ("5m0s", 300), ("+1.5h", 5400), ("1h30m.5s", 5400.5), ("2.m", 120), (None, None),
+    ],
+)  # fmt: skip
 def test_keep_alive_takes_all_its_json_forms(
     client: WebClient, runtime: ScriptedRuntime, value: object, seconds: float | None
 ) -> None:
     post(client, "/api/chat", model="tiny", messages=HELLO, keep_alive=value, stream=False)
     assert runtime.keep_alives == [seconds]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", "invalid duration"),
+        ("-", "invalid duration"),
+        (" 5m", "invalid duration"),
+        (".s", "invalid duration"),
+        ("soon", "invalid duration"),
+        ("9999999h", "invalid duration"),
+        ("1" * 81, "invalid duration"),
+        ("5", "missing unit in duration"),
+        ("1.2.3s", "missing unit in duration"),
+        ("1d", 'unknown unit "d" in duration'),
+        ("5m 3s", 'unknown unit "m " in duration'),
+    ],
+)
+def test_a_duration_that_is_none_is_refused_in_gos_words(
+    client: WebClient, value: str, text: str
+) -> None:
+    reply = post(client, "/api/chat", model="tiny", messages=HELLO, keep_alive=value)
+    assert reply.status_code == 400
+    assert reply.json["error"] == f'time: {text} "{value[:80]}"'
 
 
 def test_ps_shows_what_is_loaded(client: WebClient) -> None:
