@@ -123,15 +123,15 @@ class Supervisor:
 
     def tokenize(self, source: ModelSource, text: str, *, special: bool = False) -> list[int]:
         """See `interface.Runtime.tokenize`."""
-        return list(self._call(source, "tokenize", text=text, special=special))
+        return list(self._ask(source, "tokenize", text=text, special=special)[0])
 
     def detokenize(self, source: ModelSource, tokens: list[int]) -> str:
         """See `interface.Runtime.detokenize`."""
-        return str(self._call(source, "detokenize", tokens=tokens))
+        return str(self._ask(source, "detokenize", tokens=tokens)[0])
 
     def image_tokens(self, source: ModelSource, sizes: Sequence[tuple[int, int]]) -> list[int]:
         """See `interface.Runtime.image_tokens`."""
-        return list(self._call(source, "image_tokens", sizes=[*sizes]))
+        return list(self._ask(source, "image_tokens", sizes=[*sizes])[0])
 
     def embed(
         self,
@@ -143,9 +143,8 @@ class Supervisor:
         keep_alive_s: float | None = None,
     ) -> Embeddings:
         """See `interface.Runtime.embed`."""
-        return self._vectors(
-            source, options, keep_alive_s, op="embed", texts=[*texts], truncate=truncate
-        )
+        facts = {"texts": [*texts], "truncate": truncate}
+        return embeddings_of(*self._ask(source, "embed", options, keep_alive_s, **facts))
 
     def rank(
         self,
@@ -157,9 +156,8 @@ class Supervisor:
         keep_alive_s: float | None = None,
     ) -> Embeddings:
         """See `interface.Runtime.rank`."""
-        return self._vectors(
-            source, options, keep_alive_s, op="rank", query=query, texts=[*texts], truncate=True
-        )
+        facts = {"query": query, "texts": [*texts], "truncate": True}
+        return embeddings_of(*self._ask(source, "rank", options, keep_alive_s, **facts))
 
     def loaded(self) -> tuple[LoadedModel, ...]:
         """See `interface.Runtime.loaded`."""
@@ -187,10 +185,12 @@ class Supervisor:
             self._residents.clear()
             self._leaving.clear()
             self._lock.notify_all()
-        for resident in residents:
+        # A model that waits for another one's end is not ready before that.
+        for resident in sorted(residents, key=lambda resident: resident.runner is None):
             resident.ready.wait()
             if resident.runner is not None:
                 resident.runner.close()
+            resident.gone.set()
         if self._reaper is not None:
             self._reaper.join()
 
@@ -214,28 +214,26 @@ class Supervisor:
             release()
             raise
 
-    def _vectors(
+    def _ask(
         self,
         source: ModelSource,
-        options: LoadOptions | None,
-        keep_alive_s: float | None,
         op: str,
+        options: LoadOptions | None = None,
+        keep_alive_s: float | None = None,
         **facts: object,
-    ) -> Embeddings:
-        resident, load_ns = self._acquire(source, options, keep_alive_s)
-        try:
-            value = resident.call(op, **facts)
-            model = self._describe(resident, load_ns)
-        finally:
-            self._release(resident)
-        return embeddings_of(value, model)
-
-    def _call(self, source: ModelSource, op: str, **facts: object) -> Any:
-        resident, _ = self._acquire(source, None, None)
-        try:
-            return resident.call(op, **facts)
-        finally:
-            self._release(resident)
+    ) -> tuple[Any, LoadedModel]:
+        """One question; asked again where the process that was there before it is dead."""
+        is_first = True
+        while True:
+            resident, load_ns = self._acquire(source, options, keep_alive_s)
+            try:
+                return resident.call(op, **facts), self._describe(resident, load_ns)
+            except RunnerDied:
+                if load_ns or not is_first:
+                    raise
+                is_first = False
+            finally:
+                self._release(resident)
 
     def _acquire(
         self, source: ModelSource, options: LoadOptions | None, keep_alive_s: float | None
@@ -291,6 +289,8 @@ class Supervisor:
                 self._closing.wait(delay)
             # One at a time, so that two loads never count the same memory as free.
             with self._loading:
+                if self._is_closed:
+                    raise LoadError("the runtime is closed")
                 resident.plan = self._make_room(resident, headers)
                 resident.runner = RunnerProcess(
                     source.name,

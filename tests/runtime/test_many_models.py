@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.ending import wait_for_end
 from support.gguf import tiny_llama
 from support.models import source_of
 
@@ -167,6 +170,72 @@ def test_a_model_that_keeps_crashing_is_quarantined_until_it_is_stopped(
             supervisor.load(sources[0])
         supervisor.unload(sources[0].digest)
         assert supervisor.load(sources[0]).pid
+
+
+@pytest.mark.engine
+def test_a_model_that_stays_for_centuries_leaves_the_others_their_turn(
+    sources: list[ModelSource],
+) -> None:
+    with Supervisor() as supervisor:
+        supervisor.load(sources[0], keep_alive_s=1e11)
+        pid = supervisor.load(sources[1], keep_alive_s=0).pid
+        wait_for_end(pid)
+        expires = supervisor.loaded()[0].expires_at
+        assert expires is not None
+        assert expires > 1e11
+
+
+@pytest.mark.engine
+def test_closing_does_not_wait_for_a_model_that_waits_for_another(
+    sources: list[ModelSource],
+) -> None:
+    refused: list[str] = []
+
+    def reload() -> None:
+        try:
+            supervisor.load(sources[0], options=LoadOptions(num_ctx=256))
+        except LoadError as error:
+            refused.append(str(error))
+
+    waiting = threading.Thread(target=reload)
+    with Supervisor() as supervisor:
+        next(iter(supervisor.generate(sources[0], endless())))
+        waiting.start()
+        while supervisor.loaded():  # until the other options have taken its place
+            waiting.join(0.01)
+    waiting.join()
+    assert refused == ["the runtime is closed"]
+
+
+class DiesWhenAsked:
+    """A process that is found dead by whoever asks it first."""
+
+    def __init__(self, runner: RunnerProcess) -> None:
+        self._runner = runner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runner, name)
+
+    def call(self, op: str, **facts: Any) -> Any:
+        os.kill(self._runner.pid, signal.SIGKILL)
+        wait_for_end(self._runner.pid)
+        return self._runner.call(op, **facts)
+
+
+@pytest.mark.engine
+def test_a_question_to_a_process_that_just_died_is_asked_again(sources: list[ModelSource]) -> None:
+    source = sources[0]
+    with Supervisor() as supervisor:
+        for ask in (
+            lambda: supervisor.tokenize(source, "hello"),
+            lambda: supervisor.detokenize(source, [5, 6]),
+            lambda: supervisor.embed(source, ["hello"]).rows,
+        ):
+            supervisor.load(source)
+            resident = supervisor._residents[source.digest]
+            assert resident.runner is not None
+            resident.runner = DiesWhenAsked(resident.runner)  # type: ignore[assignment]  # stands in
+            assert ask()
 
 
 @pytest.mark.engine

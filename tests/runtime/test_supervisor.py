@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.ending import wait_for_end
 from support.gguf import tiny_llama
 from support.models import smollm2, source_of
 
@@ -333,18 +333,3 @@ def test_no_runner_outlives_a_killed_parent() -> None:
         pid = int(parent.stdout.readline())
         parent.kill()
     wait_for_end(pid)
-
-
-def wait_for_end(pid: int) -> None:
-    """Return when a process is gone; the test's own time limit bounds the wait."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        signal.pidfd_send_signal(descriptor, 0)
-        assert select.select([descriptor], [], [], 20)[0], "the runner is still there"
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(descriptor)
