@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from . import mediatypes
@@ -23,18 +24,17 @@ from .descriptor import Descriptor
 from .digest import Digest
 from .errors import (
     BlobNotFound,
-    DigestMismatch,
     IntegrityError,
     InvalidManifest,
     ModelNotFound,
-    SizeMismatch,
 )
-from .manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from .manifest import Index, Manifest, parse
 from .reference import Reference
 from .store.collect import is_manifest
 from .store.index import Entry
 from .store.store import Store
-from .transfer.content import Source, Target
+from .transfer.content import Source, Target, until_right
+from .transfer.verify import read_manifest
 
 EMPTY = b"{}"
 # More than anybody hangs on one model; the rest of a hostile list is not looked at.
@@ -215,9 +215,13 @@ def copy_all(
     for attachment in attachments:
         for descriptor in attachment.manifest.children:
             if not target.exists(descriptor):
-                with source.fetch(descriptor) as content:
-                    target.push(descriptor, content)
+                until_right(source, descriptor, partial(_copy_blob, source, target, descriptor))
         finish(target, model, attachment)
+
+
+def _copy_blob(source: Source, target: Target, descriptor: Descriptor) -> None:
+    with source.fetch(descriptor) as content:
+        target.push(descriptor, content)
 
 
 def finish(target: Target, model: Reference, attachment: Attachment) -> None:
@@ -260,37 +264,6 @@ def _repository(entry: Entry) -> tuple[str, str]:
 def fallback_tag(digest: Digest) -> str:
     """The referrers tag of a digest (distribution-spec v1.1.1, "Referrers Tag Schema")."""
     return f"{digest.algorithm}-{digest.hex[:64]}"
-
-
-def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
-    """A manifest from any place, verified.
-
-    Raises:
-        IntegrityError: where its bytes are not what the descriptor says.
-    """
-    if descriptor.size > MAX_MANIFEST_SIZE:
-        raise InvalidManifest(f"{descriptor.size} bytes", digest=str(descriptor.digest))
-    return parse(read_small(source, descriptor), media_type=descriptor.media_type)
-
-
-def read_small(source: Source, descriptor: Descriptor) -> bytes:
-    """A blob that the caller knows to be small, verified.
-
-    Raises:
-        IntegrityError: where its bytes are not what the descriptor says.
-    """
-    parts, size = [], 0
-    with source.fetch(descriptor) as content:
-        while size <= descriptor.size and (data := content.read(descriptor.size + 1 - size)):
-            parts.append(data)
-            size += len(data)
-    raw = b"".join(parts)
-    if len(raw) != descriptor.size:
-        raise SizeMismatch(str(descriptor.digest), descriptor.size, size, place=source.place)
-    actual = Digest.of(raw, algorithm=descriptor.digest.algorithm)
-    if actual != descriptor.digest:
-        raise DigestMismatch(str(descriptor.digest), str(actual), place=source.place)
-    return raw
 
 
 def _stored(store: Store, entry: Entry, digest: Digest, stem: str) -> Attachment | None:

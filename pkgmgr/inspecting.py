@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from .attachments import read_small
 from .compare import Side
 from .descriptor import Descriptor
 from .dialects import dialect_for, read_spec
@@ -23,6 +22,7 @@ from .store.store import Store
 from .transfer.blocks import BlockReader
 from .transfer.content import Source
 from .transfer.open import open_registry
+from .transfer.verify import read_small
 from .variants import Variant, list_variants
 
 # Where a model comes from, as image-spec's annotations.md and ours name it.

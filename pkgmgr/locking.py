@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import attachments, operations
+from . import operations
 from .descriptor import Descriptor
 from .digest import Digest
 from .errors import InvalidLock, LockMismatch, ModelNotFound, NotFound
@@ -19,6 +19,7 @@ from .store.files import disk_errors, replace_file
 from .store.store import Store
 from .transfer.content import Source
 from .transfer.events import OnEvent, ignore
+from .transfer.verify import read_manifest
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -215,7 +216,7 @@ def _names(source: Source, root: Descriptor, digest: Digest) -> bool:
         indexes = [item for item in waiting if item.media_type in INDEX_TYPES]
         if not indexes:
             return False
-        children = attachments.read_manifest(source, indexes[0]).children
+        children = read_manifest(source, indexes[0]).children
         if any(child.digest == digest for child in children):
             return True
         waiting = [*indexes[1:], *children]

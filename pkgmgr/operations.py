@@ -32,6 +32,7 @@ from .store.collect import reachable
 from .store.index import Entry
 from .store.store import Store
 from .transfer.events import Noticed, OnEvent, ignore
+from .transfer.verify import read_manifest
 
 if TYPE_CHECKING:
     from .gguf import Header
@@ -319,7 +320,7 @@ def _chosen(
 
     if root.media_type in MANIFEST_TYPES and variant is None:
         return root
-    content = attachments.read_manifest(registry, root)
+    content = read_manifest(registry, root)
     if isinstance(content, Manifest) and variant not in (None, variants.ALL):
         raise InvalidOption("the name stands for one model, which has no variants")
     if isinstance(content, Manifest) or variant == variants.ALL:
@@ -330,7 +331,7 @@ def _chosen(
         root = choice.variant.descriptor
         if root.media_type not in INDEX_TYPES:
             return root
-        content = attachments.read_manifest(registry, root)
+        content = read_manifest(registry, root)
         if isinstance(content, Manifest):
             break
     raise InvalidManifest("its indexes are nested too deeply", digest=str(root.digest))

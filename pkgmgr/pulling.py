@@ -17,6 +17,7 @@ from .store.store import Store
 from .transfer.copy import copy
 from .transfer.events import Noticed, OnEvent
 from .transfer.registry import RegistryRepository
+from .transfer.verify import read_manifest
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _take_blocks(
 
     if not has_candidates(store):
         return attached
-    content = attachments.read_manifest(registry, root)
+    content = read_manifest(registry, root)
     parts = blocks.wanted(store, content) if isinstance(content, Manifest) else ()
     if not parts:
         return attached

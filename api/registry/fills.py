@@ -17,10 +17,12 @@ from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import (
     BlobNotFound,
+    IntegrityError,
     NetworkError,
     NoSpace,
     PannierError,
     SizeMismatch,
+    TransferError,
 )
 from pannier.pkgmgr.transfer.content import Reader
 
@@ -140,6 +142,8 @@ class Fills:
             self._on_filled(fill)
         except (PannierError, Problem, OSError) as error:
             log.warning("cannot fetch %s: %s", fill.descriptor.digest, error)
+            if isinstance(error, IntegrityError | TransferError):
+                self.upstream.pass_over(fill.name, fill.descriptor, error)
             fill.tell(error=error)
         except Exception as error:  # the thread's outermost frame
             log.exception("cannot fetch %s", fill.descriptor.digest)

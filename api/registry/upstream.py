@@ -19,11 +19,13 @@ from pannier.pkgmgr.errors import (
     InvalidOption,
     InvalidReference,
     NetworkError,
+    PannierError,
     RegistryError,
     TransferError,
 )
 from pannier.pkgmgr.reference import DEFAULT_HOST, DEFAULT_NAMESPACE, Reference
 from pannier.pkgmgr.settings import Settings
+from pannier.pkgmgr.transfer.content import Mirrored
 from pannier.pkgmgr.transfer.open import open_registry
 from pannier.pkgmgr.transfer.registry import RegistryRepository
 from pannier.pkgmgr.transfer.retry import RetryPolicy
@@ -114,6 +116,12 @@ class Upstream:
         if not length.isdigit() or len(length) > 15:
             raise NetworkError(f"{self.home.host} does not tell the size of {digest}")
         return int(length)
+
+    def pass_over(self, name: str, descriptor: Descriptor, error: PannierError) -> None:
+        """Let the next try read a blob that came wrong from elsewhere, if there are mirrors."""
+        with self.repository(name) as repository:
+            if isinstance(repository, Mirrored):
+                repository.pass_over(descriptor, error)
 
     def repositories(self) -> list[str]:
         """What the registry lists, as names of ours."""

@@ -22,6 +22,7 @@ from ..store.store import Store
 from ..transfer.content import Source
 from ..transfer.events import Noticed, OnEvent, ignore
 from ..transfer.registry import RegistryRepository
+from ..transfer.verify import read_small
 from .assemble import LocalFiles, assemble, exactly, similar_files
 from .blockindex import MAX_INDEX, Block, BlockIndex, build
 
@@ -69,7 +70,7 @@ def find_index(source: Source, attached: Iterable[Attachment], digest: Digest) -
             continue
         for layer in attachment.manifest.layers:
             if layer.annotations.get(BLOCK_INDEX_BLOB) == str(digest) and layer.size <= MAX_INDEX:
-                index = BlockIndex.parse(attachments.read_small(source, layer))
+                index = BlockIndex.parse(read_small(source, layer))
                 if index.digest == digest:
                     return index
     return None

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import attachments, mediatypes, strictjson
+from .. import mediatypes, strictjson
 from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import BlobNotFound, InvalidBundle, InvalidDigest
@@ -26,6 +26,7 @@ from ..mediatypes import BLOCK_INDEX, DELTA
 from ..reference import Reference
 from ..store.store import Store
 from ..transfer.events import OnEvent, ignore
+from ..transfer.verify import read_small
 from .assemble import LocalFiles, assemble, exactly, similar_files
 from .blockindex import MAX_INDEX, Block, BlockIndex, build
 from .plan import Extra, Made, Pack
@@ -207,7 +208,7 @@ def _offsets(bundle: Bundle, delta: Delta, index: BlockIndex) -> dict[int, int]:
 def _small(bundle: Bundle, descriptor: Descriptor, limit: int) -> bytes:
     if descriptor.size > limit:
         raise InvalidBundle(bundle.place, f"{descriptor.digest} is over {limit} bytes")
-    return attachments.read_small(bundle, descriptor)
+    return read_small(bundle, descriptor)
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

@@ -32,6 +32,7 @@ from ..reference import Reference
 from ..store.collect import is_manifest
 from ..store.index import StoreIndex
 from ..transfer.content import Reader
+from ..transfer.verify import read_small
 from .tarstream import INDEX_NAME, LAYOUT_NAME, TarStream
 from .volumes import Cursor, Volumes, find
 
@@ -101,7 +102,7 @@ class Bundle:
             raise BlobNotFound(str(digest), place=self.place)
         if size > MAX_MANIFEST_SIZE:
             raise InvalidManifest(f"{size} bytes are over the limit", digest=str(digest))
-        return parse(attachments.read_small(self, Descriptor("", digest, size)))
+        return parse(read_small(self, Descriptor("", digest, size)))
 
     def attached(self, digest: Digest) -> tuple[attachments.Attachment, ...]:
         """What hangs on a manifest in this bundle."""

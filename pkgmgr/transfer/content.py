@@ -6,11 +6,15 @@ OCI archive implement it; push, pull, export, import and mirror are one `copy` b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from ..descriptor import Descriptor
+from ..errors import IntegrityError, PannierError, TransferError
 from ..reference import Reference
+
+_Result = TypeVar("_Result")
 
 
 class Reader(Protocol):
@@ -73,3 +77,25 @@ class Target(Source, Protocol):
             BlobNotFound: where the manifest, or a blob that it needs, is not there.
             TransferError: where the place cannot be asked or refuses.
         """
+
+
+@runtime_checkable
+class Mirrored(Protocol):
+    """A source that reads a blob from one of several places."""
+
+    def pass_over(self, descriptor: Descriptor, error: PannierError) -> bool:
+        """Ask no more of the place that gave a blob wrong; whether another may do better."""
+
+
+def until_right(source: Source, descriptor: Descriptor, act: Callable[[], _Result]) -> _Result:
+    """Do `act`, which reads and verifies a blob, again for as long as a mirror gave it wrong.
+
+    Raises:
+        IntegrityError, TransferError: of the last place.
+    """
+    while True:
+        try:
+            return act()
+        except (IntegrityError, TransferError) as error:
+            if not isinstance(source, Mirrored) or not source.pass_over(descriptor, error):
+                raise

@@ -16,11 +16,20 @@ from typing import Protocol, runtime_checkable
 
 from ..descriptor import Descriptor
 from ..digest import Digest
-from ..errors import BlobNotFound, Cancelled, DigestMismatch, InvalidManifest, TransferError
-from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from ..errors import (
+    BlobNotFound,
+    Cancelled,
+    DigestMismatch,
+    IntegrityError,
+    InvalidManifest,
+    RegistryError,
+    TransferError,
+)
+from ..manifest import Index, Manifest
 from ..mediatypes import INDEX_TYPES, MANIFEST_TYPES
 from ..store.store import Store
-from .content import Reader, Source, Target
+from . import verify
+from .content import Mirrored, Reader, Source, Target, until_right
 from .download import MAX_CONNECTIONS, Download, Ranged
 from .events import (
     Advanced,
@@ -37,7 +46,6 @@ from .events import (
 from .origin import Origin
 from .retry import RetryPolicy, Stop
 from .sizedbody import can_seek, seek_of
-from .verify import VerifyingReader
 
 
 @runtime_checkable
@@ -158,19 +166,13 @@ def _manifests(source: Source, root: Descriptor) -> list[Manifest | Index]:
 
 
 def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
-    """Fetch and parse one manifest, verified.
+    """`verify.read_manifest` that also holds the manifest against its announced type.
 
     Raises:
         InvalidManifest: where it is none, too long, or of another type than described.
         IntegrityError: where the bytes are not what the descriptor says.
     """
-    if descriptor.size > MAX_MANIFEST_SIZE:
-        raise InvalidManifest(
-            f"{descriptor.size} bytes are over the limit", digest=str(descriptor.digest)
-        )
-    with source.fetch(descriptor) as content:
-        raw = VerifyingReader(content, descriptor, place=source.place).read()
-    manifest = parse(raw, media_type=descriptor.media_type or None)
+    manifest = verify.read_manifest(source, descriptor)
     if descriptor.media_type and manifest.descriptor.media_type != descriptor.media_type:
         raise InvalidManifest(
             f"it was announced as {descriptor.media_type} and says that it is "
@@ -223,8 +225,12 @@ def _mounted(source: Source, target: Target, blob: Descriptor, mount: str | None
 
 def _receive(source: Ranged, target: Store, blob: Descriptor, on_event: OnEvent) -> None:
     """Download a large blob in pieces that survive this process; a bad one is tried twice."""
-    try:
+
+    def receive() -> None:
         _receive_once(source, target, blob, on_event, MAX_CONNECTIONS)
+
+    try:
+        until_right(source, blob, receive)
     except DigestMismatch as error:
         on_event(Noticed(f"{error.message}; fetching it once more from the beginning"))
         _receive_once(source, target, blob, on_event, 1)
@@ -258,23 +264,34 @@ def _send(
     blob: Descriptor,
     on_event: OnEvent,
 ) -> None:
-    """Stream a blob from place to place, anew where a connection breaks."""
+    """Stream a blob from place to place, anew where a connection breaks or a mirror is wrong."""
     registry = next((place for place in (target, source) if isinstance(place, Patient)), None)
-    failures = 0
+    failures, reader = 0, None
     while True:
         on_event(Started(blob))
         try:
             with source.fetch(blob) as content:
-                push(blob, _Counted(content, blob, on_event))
+                reader = _Counted(content, blob, on_event)
+                push(blob, reader)
             break
-        except TransferError as error:
+        except (IntegrityError, TransferError) as error:
             failures += 1
             wait_s = registry.retry.wait_s(error, failures) if registry else None
-            if registry is None or wait_s is None:
+            if registry is None or (wait_s is None and not _has_next(source, blob, error, reader)):
                 raise
-            on_event(Retried(blob, error.message, wait_s))
-            registry.stop.wait(wait_s)
+            failures = failures if wait_s else 0
+            on_event(Retried(blob, error.message, wait_s or 0.0))
+            registry.stop.wait(wait_s or 0.0)
     on_event(Finished(blob))
+
+
+def _has_next(
+    source: Source, blob: Descriptor, error: IntegrityError | TransferError, reader: _Counted | None
+) -> bool:
+    """Whether the source was wrong, not the target, and has another place to read a blob from."""
+    refused = isinstance(error, RegistryError) and "DIGEST_INVALID" in error.codes
+    at_source = isinstance(error, IntegrityError) or refused or (reader and reader.broken)
+    return bool(at_source and isinstance(source, Mirrored) and source.pass_over(blob, error))
 
 
 def _push_manifest(
@@ -304,13 +321,18 @@ def _push_manifest(
 
 
 class _Counted:
-    """A reader that tells how far it is; where it is taken elsewhere, what lies before is there."""
+    """A reader that tells how far it is; where it is taken elsewhere, what lies before is there.
+
+    Attributes:
+        broken: whether reading failed.
+    """
 
     def __init__(self, content: Reader, descriptor: Descriptor, on_event: OnEvent) -> None:
         self._content = content
         self._descriptor = descriptor
         self._on_event = on_event
         self._position = 0
+        self.broken = False
 
     def seekable(self) -> bool:
         return can_seek(self._content)
@@ -322,7 +344,11 @@ class _Counted:
             self._on_event(Started(self._descriptor, resumed=position))
 
     def read(self, size: int = -1, /) -> bytes:
-        data = self._content.read(size)
+        try:
+            data = self._content.read(size)
+        except TransferError:
+            self.broken = True
+            raise
         if data:
             self._position += len(data)
             self._on_event(Advanced(self._descriptor, len(data)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from ..errors import Cancelled, RegistryError, TransferError
+from ..errors import Cancelled, PannierError, RegistryError, TransferError
 
 # A registry that asks for more patience than this gets an error instead of a silent wait.
 MAX_RETRY_AFTER_S = 300.0
@@ -23,9 +23,9 @@ class RetryPolicy:
     first_wait_s: float = 0.4
     max_wait_s: float = 20.0
 
-    def wait_s(self, error: TransferError, failures: int) -> float | None:
+    def wait_s(self, error: PannierError, failures: int) -> float | None:
         """Seconds to wait after the `failures`-th failure in a row, None to give up."""
-        if not error.temporary or failures >= self.attempts:
+        if not isinstance(error, TransferError) or not error.temporary or failures >= self.attempts:
             return None
         asked = error.retry_after_s if isinstance(error, RegistryError) else None
         if asked is not None:

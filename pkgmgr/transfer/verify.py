@@ -1,10 +1,11 @@
-"""A reader that knows what it should read, and says so when it did not."""
+"""Reading what a descriptor says and nothing else: as a stream, or whole where it is small."""
 
 from __future__ import annotations
 
 from ..descriptor import Descriptor
-from ..errors import DigestMismatch, SizeMismatch
-from .content import Reader
+from ..errors import DigestMismatch, InvalidManifest, SizeMismatch
+from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
+from .content import Reader, Source, until_right
 
 _CHUNK = 1 << 20
 
@@ -59,3 +60,31 @@ class VerifyingReader:
     def _fail_size(self) -> None:
         descriptor = self._descriptor
         raise SizeMismatch(str(descriptor.digest), descriptor.size, self._size, place=self._place)
+
+
+def read_small(source: Source, descriptor: Descriptor) -> bytes:
+    """A blob that the caller knows to be small, verified.
+
+    Raises:
+        IntegrityError: where its bytes are not what the descriptor says.
+    """
+
+    def read() -> bytes:
+        with source.fetch(descriptor) as content:
+            return VerifyingReader(content, descriptor, place=source.place).read()
+
+    return until_right(source, descriptor, read)
+
+
+def read_manifest(source: Source, descriptor: Descriptor) -> Manifest | Index:
+    """A manifest from any place, verified.
+
+    Raises:
+        InvalidManifest: where it is none, or too long.
+        IntegrityError: where its bytes are not what the descriptor says.
+    """
+    if descriptor.size > MAX_MANIFEST_SIZE:
+        raise InvalidManifest(
+            f"{descriptor.size} bytes are over the limit", digest=str(descriptor.digest)
+        )
+    return parse(read_small(source, descriptor), media_type=descriptor.media_type or None)

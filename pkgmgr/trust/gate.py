@@ -30,6 +30,7 @@ from ..store.files import replace_file
 from ..store.store import Store
 from ..transfer.content import Source
 from ..transfer.events import Noticed, OnEvent, ignore
+from ..transfer.verify import read_manifest, read_small
 from . import signing
 from .policy import MAX_POLICY, Mode, Policy, Verdict, judge, parse
 
@@ -96,7 +97,7 @@ def check_source(
     policy = load_policy(store)
     if policy is None:
         return ()
-    content = attachments.read_manifest(source, root)
+    content = read_manifest(source, root)
     found = attachments.in_source(source, reference, root.digest)
     _decide(store, policy, reference, content, found, source, on_event)
     return found
@@ -217,7 +218,7 @@ def licenses_of(content: Manifest | Index, source: Source) -> tuple[str, ...]:
     found = [content.annotations[LICENSES]] if content.annotations.get(LICENSES) else []
     if isinstance(content, Manifest) and content.config.size <= _MAX_CONFIG:
         try:
-            raw = attachments.read_small(source, content.config)
+            raw = read_small(source, content.config)
             config = strictjson.loads(raw, max_size=_MAX_CONFIG)
             found += [str(item) for item in config["descriptor"]["licenses"]]
         except (ValueError, TypeError, KeyError, NotFound):
@@ -271,7 +272,7 @@ def _everything(root: Manifest | Index, source: Source) -> set[Digest]:
         if not waiting:
             return found
         with suppress(NotFound):
-            children = attachments.read_manifest(source, waiting.pop()).children
+            children = read_manifest(source, waiting.pop()).children
             waiting += [c for c in children if is_manifest(c) and c.digest not in found]
             found.update(child.digest for child in children)
     raise InvalidManifest(f"more than {_MAX_MANIFESTS} manifests hang together")

@@ -21,6 +21,7 @@ from ..manifest import Manifest, parse_manifest
 from ..reference import Reference
 from ..store.store import Store
 from ..transfer.content import Source
+from ..transfer.verify import read_small
 from . import sigstore, simplesigning
 from .keys import PublicKey, SigningKey
 from .policy import Evidence
@@ -100,7 +101,7 @@ def reader(source: Source) -> Callable[[Descriptor], bytes]:
     def read(descriptor: Descriptor) -> bytes:
         if descriptor.size > sigstore.MAX_BUNDLE:
             raise SignatureError(f"a signature of {descriptor.size} bytes is too long")
-        return attachments.read_small(source, descriptor)
+        return read_small(source, descriptor)
 
     return read
 

@@ -24,7 +24,7 @@ from ..descriptor import Descriptor
 from ..errors import NotFound, PannierError
 from ..reference import Reference
 from ..store.store import Store
-from ..transfer.content import Source
+from ..transfer.content import Source, until_right
 from ..transfer.events import Advanced, Finished, OnEvent, Started, ignore
 from ..transfer.registry import RegistryRepository
 from .verify import Fault
@@ -79,7 +79,8 @@ def _mend_from(store: Store, part: Descriptor, helper: Helper, on_event: OnEvent
             return _mend_blocks(store, part, index, helper.source, on_event)
         except PannierError:
             pass  # a wrong index: the whole blob is fetched instead
-    return _fetch_whole(store, part, helper.source, on_event)
+    fetch = partial(_fetch_whole, store, part, helper.source, on_event)
+    return until_right(helper.source, part, fetch)
 
 
 def _index(store: Store, part: Descriptor, helper: Helper) -> BlockIndex | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flask
@@ -145,6 +146,7 @@ def bridging(
     home: str = "edge",
     login: bool = False,
     flags: RegistrySettings | None = None,
+    registries: Mapping[str, RegistrySettings] = MappingProxyType({}),
     max_store_size: int | None = None,
 ) -> Iterator[tuple[Client, Store]]:
     """A node in front of `upstream`, with a store of its own below `tmp_path`."""
@@ -155,7 +157,7 @@ def bridging(
         config = {"auths": {upstream.partition("/")[0]: {"username": USER, "password": PASSWORD}}}
         (folder / ".docker").mkdir()
         (folder / ".docker" / "config.json").write_text(json.dumps(config))
-    settings = Settings(folder, environ, flags=flags or RegistrySettings())
+    settings = Settings(folder, environ, flags=flags or RegistrySettings(), registries=registries)
     options = Options(
         home=parse_upstream(upstream),
         upstream=settings,

@@ -173,6 +173,22 @@ def test_damaged_content_never_arrives_whole(tmp_path: Path) -> None:
             assert store.entries() == ()
 
 
+def test_a_mirror_that_is_wrong_costs_one_try(tmp_path: Path, upstream: Client) -> None:
+    weights = WEIGHTS * 6
+    push(upstream, weights=weights)
+    with serving(Store.open(tmp_path / "mirror")) as mirror:
+        push(mirror, weights=weights)
+        path = Store.open(tmp_path / "mirror").path(Digest.of(weights))
+        path.chmod(0o644)
+        path.write_bytes(weights[:-1] + b"!")
+        behind = {upstream.netloc: RegistrySettings(mirrors=(mirror.netloc,))}
+        with bridging(tmp_path, upstream.netloc, registries=behind) as (client, _):
+            client.ask("GET", f"/v2/{NAME}/manifests/1")
+            with pytest.raises(http.client.IncompleteRead):
+                client.ask("GET", f"/v2/{NAME}/blobs/{digest_of(weights)}")
+            assert pull(client) == weights
+
+
 def test_the_cache_makes_room_by_oldest_use(tmp_path: Path, upstream: Client) -> None:
     for number in (1, 2, 3):
         push(upstream, weights=bytes([number]) * 400_000, name=f"team/m{number}")

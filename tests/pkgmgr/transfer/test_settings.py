@@ -1,4 +1,4 @@
-"""settings.toml, registries.conf, mirrors, proxies, limits."""
+"""settings.toml, registries.conf, proxies, limits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 from support.falseregistry import Handler, scripted
-from support.hostile import BIG_DIGEST, DEMO
-from support.transfers import open_quick, pull, settings_in
+from support.hostile import DEMO
+from support.transfers import open_quick, settings_in
 
-from pannier.pkgmgr.errors import Cancelled, DigestMismatch, InvalidOption, NetworkError
+from pannier.pkgmgr.errors import Cancelled, InvalidOption, NetworkError
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import RegistrySettings, Settings, parse_rate
-from pannier.pkgmgr.store.store import Store
 from pannier.pkgmgr.transfer.limit import RateLimit
 from pannier.pkgmgr.transfer.network import proxies_for
 from pannier.pkgmgr.transfer.retry import Stop
@@ -142,63 +141,6 @@ def test_registries_conf_is_read_where_the_file_says_nothing(tmp_path: Path) -> 
         settings.parse("bad.corp/x")
     own = load(tmp_path, '[registry."registry.corp/team"]\nmirrors = ["m.corp"]', **conf)
     assert own.registry("registry.corp", "team/x").mirrors == ("m.corp",)
-
-
-def mirrored(root: Path, host: str, *mirrors: str) -> Settings:
-    said = {host: RegistrySettings(mirrors=mirrors)}
-    return replace(settings_in(root), registries=said)
-
-
-def test_a_mirror_is_asked_first(store: Store) -> None:
-    with scripted(DEMO) as own, scripted(DEMO) as mirror:
-        name = f"{own.host}/team/demo:1"
-        pull(name, store, settings=mirrored(store.root, own.host, mirror.host))
-    assert own.script.seen == []
-    assert store.resolve(Reference.parse(name)) == DEMO.descriptor
-
-
-def test_a_mirror_below_a_path_is_asked_there(store: Store) -> None:
-    with scripted(DEMO) as own, scripted(DEMO) as mirror:
-        settings = mirrored(store.root, own.host, f"{mirror.host}/cache/a")
-        pull(f"{own.host}/team/demo:1", store, settings=settings)
-    assert all("/v2/cache/a/team/demo/" in seen.path for seen in mirror.script.seen)
-
-
-def test_a_mirror_that_fails_is_passed_over(store: Store) -> None:
-    with scripted(DEMO) as own, scripted(hook=lambda handler: handler.answer(404)) as empty:
-        settings = mirrored(store.root, own.host, "127.0.0.1:1", empty.host)
-        pull(f"{own.host}/team/demo:1", store, settings=settings)
-    assert own.script.seen
-    assert len(empty.script.seen) < 4
-
-
-def test_a_mirror_that_loses_a_layer_is_passed_over(store: Store) -> None:
-    def hook(handler: Handler) -> bool:
-        return BIG_DIGEST in handler.path and handler.answer(404)
-
-    with scripted(DEMO) as own, scripted(DEMO, hook=hook) as mirror:
-        settings = mirrored(store.root, own.host, mirror.host)
-        pull(f"{own.host}/team/demo:1", store, settings=settings)
-    assert own.script.requests("GET", BIG_DIGEST)
-
-
-def test_a_mirror_that_lies_is_found_out(store: Store) -> None:
-    with scripted(DEMO) as own, scripted(DEMO) as mirror:
-        mirror.script.blobs[BIG_DIGEST] = bytes(len(mirror.script.blobs[BIG_DIGEST]))
-        settings = mirrored(store.root, own.host, mirror.host)
-        with pytest.raises(DigestMismatch):
-            pull(f"{own.host}/team/demo:1", store, settings=settings)
-    assert store.entries() == ()
-
-
-def test_writing_goes_to_the_registry_itself(tmp_path: Path) -> None:
-    with scripted() as own, scripted() as mirror:
-        name = f"{own.host}/team/demo:1"
-        settings = mirrored(tmp_path, own.host, mirror.host)
-        with open_quick(name, tmp_path, settings=settings) as repository:
-            DEMO.push_to(repository, name)
-    assert own.script.tags == {"1": str(DEMO.descriptor.digest)}
-    assert mirror.script.seen == []
 
 
 def test_a_proxy_is_used_and_no_proxy_is_honoured(tmp_path: Path) -> None:
