@@ -71,7 +71,10 @@ def bench(
     model: Annotated[str, typer.Argument(metavar="MODEL")],
     as_json: Json = False,
 ) -> None:
-    """Measure a model on this machine: reading, answering, many at a time, memory."""
+    """Measure a model on this machine.
+
+    Reading, answering, many requests at a time, memory.
+    """
     from pannier.pkgmgr.store.store import Store
     from pannier.runtime.measure import measure
 

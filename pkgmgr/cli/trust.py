@@ -261,9 +261,9 @@ def sbom(
     hang: Annotated[bool, typer.Option("--attach", help="Hang it on the model.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print a model's bill of material, or (--attach) the digest that it got.
+    """Print a model's bill of material.
 
-    As CycloneDX ML-BOM or SPDX.
+    As CycloneDX ML-BOM or SPDX. With --attach: hang it on the model, and print its digest.
     """
     from ..trust import operations as trust
     from ..trust.sbom import MEDIA_TYPES, Form
