@@ -2,8 +2,8 @@
 
 Three threads. The main one is the engine. A second one, with a stack that no tokenizer can exhaust,
 reads messages, tokenises and hands requests over. A third one waits for the parent's death and then
-ends the process, whatever the engine is doing. A model with a projector has two more, which look at
-images.
+ends the process, whatever the engine is doing; so does the end of any other (`lifeline`). A model
+with a projector has two more, which look at images.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .embeddingdesk import EmbeddingDesk
 from .engine import Engine
 from .errors import ContextOverflow, EngineError, LoadError, QueueFull, UnsupportedRequest
 from .hoststates import HostStates
+from .lifeline import end_with_server, end_with_threads
 from .memory import DEFAULT_SEQUENCES, RECURRENT_COPIES
 from .model import Model
 from .native import native
@@ -356,17 +357,12 @@ class Runner:
         return True
 
 
-def _die_with_parent(descriptor: int) -> None:
-    """Wait for the end of the pipe whose other end only the supervisor has."""
-    os.read(descriptor, 1)
-    os._exit(0)
-
-
 def main(arguments: list[str]) -> int:
     """Serve one model until the supervisor goes away."""
     socket_fd, death_fd = (int(argument) for argument in arguments)
     give_up_privileges()
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    # Of what it dies is the last thing said here; a warning of long before would be taken for that.
+    logging.basicConfig(stream=sys.stderr, level=logging.ERROR, format="%(message)s")
     channel = frames.Channel(socket.socket(fileno=socket_fd))
     load = channel.receive()
     if load is None:
@@ -378,7 +374,8 @@ def main(arguments: list[str]) -> int:
     if load["projector"]:
         files.append(Path(load["projector"]))
     confine(files, writable=Path(load["states"]) if load["states"] else None)
-    threading.Thread(target=_die_with_parent, args=(death_fd,), daemon=True).start()
+    end_with_server(death_fd)
+    end_with_threads()
     started = time.monotonic_ns()
     try:
         native().start()
