@@ -39,6 +39,8 @@ _PAX_GLOBAL = b"g"
 _PAX_HARMLESS = frozenset(
     {"atime", "ctime", "mtime", "uid", "gid", "uname", "gname", "comment", "hdrcharset"}
 )
+# What compressed files begin with, and the program that unpacks them.
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
 _OCTAL = re.compile(rb" *([0-7]{1,12})[ \0]*")
 
 
@@ -116,11 +118,19 @@ class TarStream:
 
     def _next_header(self) -> bytes | None:
         header = self._exactly(BLOCK, "where a member's header should be")
+        if self._position == BLOCK:
+            self._require_plain(header)
         if any(header):
             return header
         if any(self._exactly(BLOCK, "after its first end block")):
             raise self._error("a single zero block stands between members")
         return None
+
+    def _require_plain(self, header: bytes) -> None:
+        for magic, program in _COMPRESSED.items():
+            if header.startswith(magic):
+                hint = f"unpack it first: {program} -dc FILE | pannier import -"
+                raise InvalidBundle(self._place, f"it is compressed with {program}", hint=hint)
 
     def _member(self, header: bytes) -> Member | None:
         fields: dict[str, str] = {}

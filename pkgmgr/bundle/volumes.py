@@ -99,8 +99,7 @@ def find(path: Path) -> tuple[Path, ...]:
         return find(whole)
     if path.exists():
         return (path,)
-    first = volume_path(path, 1)
-    if not first.exists():
+    if not volume_path(path, 1).exists() and not _is_listed(path):
         raise FileNotFoundError(2, "no such bundle", str(path))
     count = _count(path)
     paths = tuple(volume_path(path, number + 1) for number in range(count))
@@ -145,9 +144,19 @@ def _without_number(path: Path) -> Path | None:
     if not _PART.fullmatch(path.suffix) or not path.stem:
         return None
     whole = path.with_suffix("")
+    if whole.exists():
+        return None
     others = checksum_path(whole), volume_path(whole, 2)
-    is_one = not whole.exists() and volume_path(whole, 1).exists()
-    return whole if is_one and any(other.exists() for other in others) else None
+    is_one = volume_path(whole, 1).exists() and any(other.exists() for other in others)
+    return whole if is_one or _is_listed(whole) else None
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether a checksum list names the volumes of a bundle, of which the first may be missing."""
+    try:
+        return bool(_checksums(path))
+    except InvalidBundle:
+        return False
 
 
 def _count(path: Path) -> int:

@@ -300,7 +300,8 @@ def _passphrase() -> bytes:
             return os.environb[name.encode("ascii")]
     if not sys.stdin.isatty():
         raise SignatureError("the private key wants a passphrase", hint=f"set {_PASSPHRASES[0]}")
-    return _ask("Passphrase")
+    typed = typer.prompt("Passphrase", hide_input=True, err=True, default="", show_default=False)
+    return str(typed).encode("utf-8")
 
 
 def _new_passphrase() -> bytes:
@@ -314,10 +315,6 @@ def _new_passphrase() -> bytes:
     return str(
         typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
     ).encode("utf-8")
-
-
-def _ask(prompt: str) -> bytes:
-    return str(typer.prompt(prompt, hide_input=True, err=True, default="")).encode("utf-8")
 
 
 def _read(path: Path) -> bytes:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import random
 import shutil
@@ -10,6 +13,7 @@ import subprocess
 import tarfile
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.bundles import (
@@ -244,6 +248,24 @@ def test_a_missing_volume_is_named(tmp_path: Path, target: Store) -> None:
     volume_path(path, 2).unlink()
     with pytest.raises(InvalidBundle, match=r"b\.tar\.002"):
         load(target, path)
+
+
+@pytest.mark.parametrize("given", ["b.tar", "b.tar.002", "b.tar.sha256"])
+def test_a_missing_first_volume_is_named(tmp_path: Path, target: Store, given: str) -> None:
+    volume_path(split(tmp_path), 1).unlink()
+    with pytest.raises(InvalidBundle, match=r"missing: b\.tar\.001"):
+        load(target, tmp_path / given)
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+def test_a_compressed_bundle_says_how_to_unpack_it(
+    source: Store, target: Store, tmp_path: Path, module: ModuleType
+) -> None:
+    data = write(tmp_path / "b.tar", exported(source, NAME)).read_bytes()
+    path = write(tmp_path / "b.tar.packed", module.compress(data))
+    with pytest.raises(InvalidBundle, match="compressed") as caught:
+        load(target, path)
+    assert "-dc FILE | pannier import -" in (caught.value.hint or "")
 
 
 def split(tmp_path: Path) -> Path:
