@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import IO
+from typing import IO, cast
 
+from .bundle.export import Writer
 from .conversion import Converted, convert_stored
 from .operations import model_manifest
 from .reference import Reference
@@ -14,7 +15,7 @@ from .transfer.events import Finished, Noticed, OnEvent, Started, ignore
 
 
 def write_docker_tar(
-    store: Store, reference: Reference, out: IO[bytes], *, on_event: OnEvent = ignore
+    store: Store, reference: Reference, out: Writer, *, on_event: OnEvent = ignore
 ) -> Converted:
     """Write a stored model, in Docker Model Runner's dialect. Equal models give equal bytes.
 
@@ -31,12 +32,14 @@ def write_docker_tar(
     for line in converted.dropped:
         on_event(Noticed(f"as docker it loses {line}"))
     manifest = model_manifest(store, converted.descriptor.digest)
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+    # It writes and does nothing else.
+    stream = cast("IO[bytes]", out)
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for child in (*manifest.layers, manifest.config):
             name = f"blobs/{child.digest.algorithm}/{child.digest.hex}"
             on_event(Started(child))
-            with store.path(child.digest).open("rb") as stream:
-                archive.addfile(_info(name, child.size), stream)
+            with store.path(child.digest).open("rb") as blob:
+                archive.addfile(_info(name, child.size), blob)
             on_event(Finished(child))
         archive.addfile(_info("manifest.json", len(manifest.raw)), io.BytesIO(manifest.raw))
     return converted

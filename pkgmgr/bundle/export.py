@@ -77,13 +77,30 @@ def write_tar(plan: Plan, store: Store, out: Writer, *, on_event: OnEvent = igno
 
 
 def write_file(plan: Plan, store: Store, path: Path, *, on_event: OnEvent = ignore) -> None:
-    """Write the tar into a file, which appears when it is whole.
+    """Write the tar into a file, which appears when it is whole; a device or pipe just gets it.
 
     Raises:
         NoSpace, IntegrityError, BlobNotFound: nothing of that name appears, an old file stays.
     """
-    with _appearing(path) as out:
+    with output_file(path) as out:
         write_tar(plan, store, out, on_event=on_event)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Writer]:
+    """The file that a user named: it appears when the block ends well, as `write_file` says."""
+    if is_device(path):
+        with disk_errors(path), path.open("wb") as out:
+            yield out
+        return
+    # A link is followed, as /dev/stdout must be.
+    with _appearing(path.resolve()) as whole:
+        yield whole
+
+
+def is_device(path: Path) -> bool:
+    """Whether a path is there and names a device or a pipe, which cannot be replaced."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def write_volumes(
@@ -97,6 +114,8 @@ def write_volumes(
     """
     if size < MIN_VOLUME or (plan.size // size) >= MAX_VOLUMES - 1:
         raise InvalidOption(f"volumes of {size} bytes: too small, use a larger --split")
+    if "\n" in path.name:
+        raise InvalidOption("a list of checksums cannot hold a name with a line break")
     if path.exists():
         raise InvalidOption(
             f"{path} is there already and would be read instead of its volumes",
@@ -114,7 +133,7 @@ def write_volumes(
     _remove_stale(path, len(sums))
     lines = "".join(f"{value}  {volume.name}\n" for volume, value in sums)
     with disk_errors(checksum_path(path)):
-        replace_file(checksum_path(path), lines.encode("utf-8"))
+        replace_file(checksum_path(path), os.fsencode(lines))
     return tuple(volume for volume, _ in sums)
 
 

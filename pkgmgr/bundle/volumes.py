@@ -173,10 +173,11 @@ def _checksums(path: Path) -> dict[str, str]:
     """Volume name → SHA-256, as the list beside the volumes says; empty where there is no list."""
     try:
         with checksum_path(path).open("rb") as file:
-            text = file.read(_MAX_LIST).decode("utf-8", "replace")
+            text = os.fsdecode(file.read(_MAX_LIST))
     except FileNotFoundError:
         return {}
-    lines = [_LINE.fullmatch(line) for line in text.splitlines()]
+    every = text.removesuffix("\n").split("\n")
+    lines = [_LINE.fullmatch(line.removesuffix("\r")) for line in every]
     sums = {match[2]: match[1] for match in lines if match}
     wanted = [volume_path(path, number + 1).name for number in range(len(lines))]
     if list(sums) != wanted or not wanted:

@@ -244,7 +244,7 @@ def _system_message(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         from pathlib import Path
 
-        return NoSpace(Path(str(error.filename or "the store"))).message
+        return NoSpace(Path(str(error.filename or "the output"))).message
     what = f"{error.filename}: " if error.filename else ""
     return f"{what}{error.strerror or error}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InvalidOption, NotFound
+from ..errors import InvalidOption, NoSpace, NotFound
 from ..store.store import Store
 from .names import Names, parse_name
 from .options import Json, Quiet
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([KMGT]?)(i?)B?", re.IGNORECASE)
 _POWERS = " KMGT"
 _PIPE = "-"
+_STDOUT = "/dev/stdout"
 
 Link = Annotated[
     bool, typer.Option("--link", help="With an Ollama store: share files by hard link.")
@@ -89,10 +90,13 @@ def export(
             quiet=quiet,
         )
         return
+    from ..bundle.export import is_device
+
     if not out:
         raise typer.BadParameter("name a FILE, a DIR/ or - with -o", param_hint="--output")
-    if split and (out == _PIPE or _is_directory(out)):
+    if split and (out == _PIPE or _is_directory(out) or is_device(Path(out))):
         raise InvalidOption("--split makes volumes of a file, not of a pipe or a directory")
+    out = _PIPE if out == _STDOUT else out
     store = Store.open()
     volume_size = parse_size(split) if split else None
     made = _plan(
@@ -110,7 +114,7 @@ def _write(
     """Write a planned bundle to where `out` says; gives the names of its files."""
     from ..bundle import export as writer
 
-    with output.progress(f"exporting to {out}") as on_event:
+    with output.progress(f"exporting to {out}") as on_event, _room_hint():
         if out == _PIPE:
             writer.write_tar(made, store, sys.stdout.buffer, on_event=on_event)
             sys.stdout.buffer.flush()
@@ -124,6 +128,16 @@ def _write(
         else:
             writer.write_file(made, store, Path(out), on_event=on_event)
     return [out]
+
+
+@contextmanager
+def _room_hint() -> Iterator[None]:
+    """What to do about a full medium is not what to do about a full store."""
+    try:
+        yield
+    except NoSpace as error:
+        error.hint = "make room there, or write volumes for several media with --split"
+        raise
 
 
 def _is_directory(out: str) -> bool:
@@ -295,16 +309,19 @@ def _report(output: Output, made: Plan, files: list[str]) -> None:
 
 
 def _load(source: str, wanted: list[Reference], output: Output) -> Loaded:
+    from ..bundle.export import is_device
     from ..bundle.load import load
     from ..bundle.stream import load_stream
 
     store = Store.open()
     place = "standard input" if source == _PIPE else source
-    with output.progress(f"importing {place}") as on_event:
+    with output.progress(f"importing {place}") as on_event, _found(Path(source)):
         if source == _PIPE:
             return load_stream(store, sys.stdin.buffer, wanted, place=place, on_event=on_event)
-        with _found(Path(source)):
-            return load(store, Path(source), wanted, on_event=on_event)
+        if is_device(Path(source)):
+            with open(source, "rb") as stream:
+                return load_stream(store, stream, wanted, place=place, on_event=on_event)
+        return load(store, Path(source), wanted, on_event=on_event)
 
 
 @contextmanager

@@ -84,21 +84,14 @@ def _export_ollama(references: Sequence[Reference], root: Path, link: bool, outp
 
 
 def _export_docker(reference: Reference, out: str, output: Output) -> None:
+    from ..bundle.export import output_file
     from ..docker_tar import write_docker_tar
-    from ..store.files import disk_errors
 
     with output.progress(f"exporting to {out}") as on_event:
         if out == _PIPE:
             write_docker_tar(Store.open(), reference, sys.stdout.buffer, on_event=on_event)
             return
-        path = Path(out)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with disk_errors(path):
-            try:
-                with temporary.open("wb") as stream:
-                    converted = write_docker_tar(Store.open(), reference, stream, on_event=on_event)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with output_file(Path(out)) as stream:
+            converted = write_docker_tar(Store.open(), reference, stream, on_event=on_event)
     digest = str(converted.descriptor.digest)
     output.result({"file": out, "digest": digest}, lines=[f"{digest} {out}"])

@@ -40,10 +40,13 @@ def test_export_and_import_print_the_same_digest(
     assert other.names() == ["reviewer:latest"]
 
 
-def test_a_bundle_goes_through_a_pipe(pannier: Pannier, other: Pannier, reviewer: str) -> None:
-    sending = pannier.start("export", "reviewer", "-o", "-")
+@pytest.mark.parametrize(("out", "source"), [("-", "-"), ("/dev/stdout", "/dev/stdin")])
+def test_a_bundle_goes_through_a_pipe(
+    pannier: Pannier, other: Pannier, reviewer: str, out: str, source: str
+) -> None:
+    sending = pannier.start("export", "reviewer", "-o", out)
     done = subprocess.run(
-        [PROGRAM, "import", "-"],
+        [PROGRAM, "import", source],
         stdin=sending.stdout,
         env=other.environment,
         capture_output=True,
@@ -53,6 +56,13 @@ def test_a_bundle_goes_through_a_pipe(pannier: Pannier, other: Pannier, reviewer
     sending.communicate()
     assert (sending.returncode, done.returncode) == (0, 0), done.stderr
     assert done.stdout.split() == [reviewer, "reviewer:latest"]
+
+
+def test_a_full_medium_is_told_as_one(pannier: Pannier, reviewer: str) -> None:
+    done = pannier("export", "reviewer", "-o", "/dev/full")
+    done.fails(1, "no space left for /dev/full")
+    assert "--split" in done.err
+    assert Path("/dev/full").is_char_device()
 
 
 def test_a_cut_bundle_fails_with_what_it_lacks(

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
@@ -307,6 +308,49 @@ def test_volumes_under_other_names_are_refused(tmp_path: Path, target: Store) ->
         old.rename(old.with_name(old.name.replace("b.tar", "c.tar")))
     with pytest.raises(InvalidBundle, match="does not list the volumes"):
         load(target, tmp_path / "c.tar")
+
+
+@pytest.mark.parametrize(
+    "name", ["modèle ☃.tar", "line\u2028separator.tar", os.fsdecode(b"\xff.tar")]
+)
+def test_volumes_may_have_any_name(tmp_path: Path, source: Store, target: Store, name: str) -> None:
+    path = tmp_path / name
+    export.write_volumes(plan(source, [ONE]), source, path, size=1 << 20)
+    assert verify_path(path) == ()
+    load(target, path)
+    assert names(target) == {NAME}
+
+
+def test_volumes_have_no_line_break_in_their_name(tmp_path: Path, source: Store) -> None:
+    with pytest.raises(InvalidOption, match="line break"):
+        export.write_volumes(plan(source, [ONE]), source, tmp_path / "a\nb", size=1 << 20)
+
+
+def test_a_checksum_list_may_have_carriage_returns(tmp_path: Path, target: Store) -> None:
+    path = split(tmp_path)
+    sums = checksum_path(path)
+    sums.write_bytes(sums.read_bytes().replace(b"\n", b"\r\n"))
+    load(target, path)
+    assert names(target) == {NAME}
+
+
+def test_a_pipe_gets_a_bundle_and_stays_one(tmp_path: Path, source: Store, target: Store) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(export.write_file, plan(source, [ONE]), source, path)
+        with path.open("rb") as stream:
+            load_stream(target, stream, place="a pipe")
+        writing.result()
+    assert path.is_fifo()
+    assert names(target) == {NAME}
+
+
+def test_a_link_is_followed_and_stays_one(tmp_path: Path, source: Store, target: Store) -> None:
+    (tmp_path / "link.tar").symlink_to("b.tar")
+    export.write_file(plan(source, [ONE]), source, tmp_path / "link.tar")
+    assert (tmp_path / "link.tar").is_symlink()
+    load(target, tmp_path / "b.tar")
 
 
 def test_a_shorter_second_export_leaves_no_old_volume(tmp_path: Path, source: Store) -> None:
