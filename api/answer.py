@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pannier.runtime.errors import DeadlinePassed
 from pannier.runtime.interface import GenerationStream
 from pannier.runtime.messages import ToolCall
-from pannier.runtime.parsers.output import OutputParser
+from pannier.runtime.parsers.output import Output, OutputParser
 from pannier.runtime.request import Delta, FinishReason, TokenLogprob, Usage
 from pannier.runtime.trimming import Trimmed
 
@@ -53,13 +53,17 @@ class Answer:
         began_ns: int,
         gone: Gone = never,
         trimmed: Trimmed | None = None,
+        many_calls: bool = True,
     ) -> None:
+        """Where not `many_calls`, the answer ends with the first call of a tool."""
         self._stream = stream
         self._parser = parser
         self._gone = gone
         self._began_ns = began_ns
         self._ready: deque[Piece] = deque()
         self._num_calls = 0
+        self._many_calls = many_calls
+        self._has_called = False
         self.model = stream.model
         self.name = name
         self.trimmed = trimmed
@@ -129,22 +133,31 @@ class Answer:
     def _sorted(self, delta: Delta) -> Iterator[Piece]:
         """What a delta makes certain: nothing, or one piece for each kind of output."""
         self.usage = delta.usage or self.usage
-        outputs = self._parser.feed(delta.text) if delta.text else []
-        if delta.finish is not None:
-            outputs = [*outputs, *self._parser.finish()]
-        logprobs = delta.logprobs
-        for output in outputs:
+        logprobs = () if self._has_called else delta.logprobs
+        for output in self._outputs(delta):
             calls = tuple(self._numbered(call) for call in output.tool_calls)
+            if calls and not self._many_calls:
+                calls, self._has_called = calls[:1], True
             yield Piece(output.content, output.thinking, calls, logprobs=logprobs)
             logprobs = ()
+            if self._has_called:
+                self.close()
+                break
         if delta.finish is not None or logprobs:
+            was_closed = self._has_called and delta.finish is FinishReason.CANCELLED
             yield Piece(
-                finish=delta.finish,
+                finish=FinishReason.STOP if was_closed else delta.finish,
                 usage=delta.usage if delta.finish is not None else None,
                 context=delta.context,
                 stop_text=delta.stop_text,
                 logprobs=logprobs,
             )
+
+    def _outputs(self, delta: Delta) -> Iterator[Output]:
+        if not self._has_called:
+            yield from self._parser.feed(delta.text) if delta.text else ()
+        if not self._has_called and delta.finish is not None:
+            yield from self._parser.finish()
 
     def _numbered(self, call: ToolCall) -> ToolCall:
         """A call with its place among the answer's calls, and an id that is new."""

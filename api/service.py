@@ -331,6 +331,7 @@ class Service:
             began_ns=began_ns,
             gone=gone,
             trimmed=prompt.trimmed,
+            many_calls=call.many_calls,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pannier.runtime.messages import Message, Think, ToolCall
@@ -72,14 +72,15 @@ def call_of(body: schema.MessagesRequest, *, thinks: bool) -> Call:
         "stop": body.stop_sequences or None,
     }
     form = body.output_config.format if body.output_config else None
+    think = think_of(body)
     return Call(
         model=body.model,
         options={name: value for name, value in wanted.items() if value is not None},
-        think=think_of(body) if thinks else None,
+        think=think if thinks else None,
         thinking_budget=body.thinking.budget_tokens if thinks and body.thinking else None,
-        tool_choice=_tool_choice(body),
+        tool_choice=tool_choice_of(body),
         many_calls=not body.tool_choice.disable_parallel_tool_use,
-        format=form.get("schema") if form else None,
+        format=form.schema_ if form else None,
     )
 
 
@@ -95,7 +96,8 @@ def think_of(body: schema.CountRequest) -> Think:
     return True if body.thinking is not None else None
 
 
-def _tool_choice(body: schema.CountRequest) -> str:
+def tool_choice_of(body: schema.CountRequest) -> str:
+    """Which tools may or must be called: `Call.tool_choice`."""
     choice = body.tool_choice
     if choice.type == "tool":
         if choice.name not in [tool.name for tool in body.tools]:
@@ -107,6 +109,8 @@ def _tool_choice(body: schema.CountRequest) -> str:
 def _tool(tool: schema.Tool) -> dict[str, Any]:
     if tool.type != "custom":
         raise RequestError(400, f"server tool {tool.type[:60]!r} is not supported", param="tools")
+    if not tool.name:
+        raise RequestError(400, "a tool has no name", param="tools")
     function = {
         "name": tool.name,
         "description": tool.description,
@@ -150,16 +154,20 @@ def _result(block: schema.Block, names: Mapping[str, str]) -> Message:
     parts = block.content if isinstance(block.content, list) else []
     return Message(
         "tool",
-        _texts(block.content),
+        _texts(block.content, beside=("image",)),
         images=tuple(_image(part) for part in parts if part.type == "image"),
         tool_name=names.get(block.tool_use_id, ""),
         tool_call_id=block.tool_use_id,
     )
 
 
-def _texts(content: str | list[schema.Block]) -> str:
+def _texts(content: str | list[schema.Block], beside: Sequence[str] = ()) -> str:
+    """The text of blocks; those of the kinds in `beside` are for somebody else to read."""
     if isinstance(content, str):
         return content
+    for block in content:
+        if block.type not in ("text", *beside):
+            raise RequestError(400, f"content block {block.type[:60]!r} is not supported here")
     return "\n".join(block.text for block in content if block.type == "text")
 
 
@@ -192,10 +200,10 @@ def tool_use_of(call: ToolCall) -> dict[str, Any]:
 
 def stop_of(piece: Piece, body: schema.MessagesRequest, *, called: bool) -> dict[str, Any]:
     """`stop_reason` and `stop_sequence` of an answer's last piece."""
-    if called:
-        reason = "tool_use"
-    elif piece.finish is FinishReason.LENGTH:
+    if piece.finish is FinishReason.LENGTH:
         reason = "max_tokens"
+    elif called:
+        reason = "tool_use"
     elif piece.stop_text is not None and piece.stop_text in body.stop_sequences:
         return {"stop_reason": "stop_sequence", "stop_sequence": piece.stop_text}
     else:

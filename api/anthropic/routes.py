@@ -33,9 +33,7 @@ def blueprint(service: Service) -> Blueprint:
     @routes.post("/count_tokens")
     def count_tokens() -> Response:
         body = read_body(schema.CountRequest)
-        model = _find(service, body.model)
-        prompt = service.chat_prompt(model, Call(body.model), convert.chat_of(body))
-        return jsonify(input_tokens=service.count_tokens(model, prompt))
+        return warned(body.ignored, _count(service, body))
 
     return routes
 
@@ -52,6 +50,15 @@ def _find(service: Service, name: str) -> StoredModel:
         return service.library.find(name)
     except (ModelNotFound, InvalidReference) as error:
         raise RequestError(404, f"model '{name[:200]}' not found") from error
+
+
+def _count(service: Service, body: schema.CountRequest) -> Response:
+    model = _find(service, body.model)
+    think, choice = convert.think_of(body), convert.tool_choice_of(body)
+    can_think = "thinking" in model.prompts.capabilities
+    call = Call(body.model, think=think if can_think else None, tool_choice=choice)
+    prompt = service.chat_prompt(model, call, convert.chat_of(body))
+    return jsonify(input_tokens=service.count_tokens(model, prompt))
 
 
 def _messages(service: Service, body: schema.MessagesRequest) -> Response:

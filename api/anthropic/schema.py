@@ -29,7 +29,6 @@ class Block(Wire):
     input: dict[str, Any] = Field(default_factory=dict)
     tool_use_id: str = ""
     content: str | list[Block] = ""
-    is_error: bool = False
 
 
 class Message(Wire):
@@ -63,11 +62,18 @@ class Thinking(Wire):
     budget_tokens: int | None = Field(default=None, ge=1)
 
 
+class OutputFormat(Wire):
+    """The form of the answer."""
+
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
 class OutputConfig(Wire):
     """How much effort to make, and the form of the answer."""
 
     effort: str | None = None
-    format: dict[str, Any] | None = None
+    format: OutputFormat | None = None
 
 
 class CountRequest(Open):

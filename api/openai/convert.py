@@ -70,7 +70,23 @@ def chat_of(body: schema.ChatRequest) -> Chat:
     if not body.messages:
         raise RequestError(400, "[] is too short - 'messages'", param="messages")
     messages = tuple(message for item in body.messages for message in _messages(item))
-    return Chat(messages, tuple(body.tools))
+    return Chat(messages, tuple(checked_tool(tool) for tool in body.tools))
+
+
+def checked_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool, which must be a function with a name.
+
+    Raises:
+        RequestError: 400 for any other.
+    """
+    kind = tool.get("type", "function")
+    if kind != "function":
+        raise RequestError(400, f"tool type {str(kind)[:60]!r} is not supported", param="tools")
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not (isinstance(name, str) and name):
+        raise RequestError(400, "a tool has no function with a name", param="tools")
+    return tool
 
 
 def think_of(body: schema.ChatRequest) -> Think:

@@ -12,9 +12,11 @@ from typing import Any
 from flask import Response, jsonify
 
 from pannier.runtime.messages import ToolCall
+from pannier.runtime.request import FinishReason
 
 from ..answer import Answer, Piece
 from ..errors import failure_of
+from ..ollama.convert import logprob_json
 from ..service import Service
 from ..streaming import Item, client_gone, from_client, marked, sse, ticking
 from . import responses_convert as convert
@@ -64,7 +66,7 @@ def _frame(body: ResponsesRequest) -> dict[str, Any]:
         "tool_choice": body.tool_choice or "auto",
         "tools": body.tools,
         "top_p": body.top_p,
-        "truncation": "auto",
+        "truncation": body.truncation,
         "usage": None,
     }
 
@@ -73,7 +75,8 @@ def _format(body: ResponsesRequest) -> dict[str, Any]:
     form = body.text.format
     if form.type != "json_schema":
         return {"type": form.type}
-    return {"type": form.type, "name": form.name, "schema": form.schema_, "strict": True}
+    strict = form.strict is True
+    return {"type": form.type, "name": form.name, "schema": form.schema_, "strict": strict}
 
 
 def _new_id(prefix: str) -> str:
@@ -88,6 +91,8 @@ class _Run:
     _number: int = 0
     _item: dict[str, Any] | None = None
     _text: list[str] = field(default_factory=list)
+    _logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _num_shown: int = 0
 
     def events(self, answer: Answer) -> Iterator[Item]:
         """All events of a stream."""
@@ -109,6 +114,9 @@ class _Run:
             yield self._delta("response.reasoning_summary_text.delta", piece.thinking)
         if piece.text:
             yield from self._begin("message")
+        if not piece.thinking and (self._item is None or self._is_message):
+            self._logprobs += [logprob_json(token) for token in piece.logprobs]
+        if piece.text:
             yield self._delta("response.output_text.delta", piece.text)
         for call in piece.tool_calls:
             yield from self._end_item()
@@ -116,7 +124,8 @@ class _Run:
         if piece.finish is not None:
             if not self.response["output"] and self._item is None:
                 yield from self._begin("message")
-            yield from self._end_item()
+            is_cut = piece.finish is FinishReason.LENGTH
+            yield from self._end_item("incomplete" if is_cut else "completed")
             self.response |= convert.ending_of(piece)
             yield self._event(f"response.{self.response['status']}", response=self.response)
 
@@ -131,15 +140,20 @@ class _Run:
         return kind, {"type": kind, "sequence_number": self._number - 1, **fields}
 
     @property
+    def _is_message(self) -> bool:
+        return self._item is not None and self._item["type"] == "message"
+
+    @property
     def _place(self) -> dict[str, Any]:
         assert self._item is not None
         return {"item_id": self._item["id"], "output_index": len(self.response["output"])}
 
     def _delta(self, name: str, text: str) -> Item:
         self._text.append(text)
-        index = {"summary_index": 0} if "reasoning" in name else {"content_index": 0}
-        more: dict[str, Any] = {} if "reasoning" in name else {"logprobs": []}
-        return self._event(name, **self._place, **index, delta=text, **more)
+        if not self._is_message:
+            return self._event(name, **self._place, summary_index=0, delta=text)
+        new, self._num_shown = self._logprobs[self._num_shown :], len(self._logprobs)
+        return self._event(name, **self._place, content_index=0, delta=text, logprobs=new)
 
     def _begin(self, kind: str) -> Iterator[Item]:
         if self._item is not None and self._item["type"] == kind:
@@ -153,6 +167,7 @@ class _Run:
             }  # fmt: skip
         else:
             self._item = {"id": _new_id("rs"), "type": "reasoning", "summary": []}
+            self._logprobs = []
         yield self._added()
         if kind == "message":
             part = _output_text("")
@@ -170,20 +185,21 @@ class _Run:
         assert self._item is not None
         return self._event("response.output_item.added", output_index=index, item=dict(self._item))
 
-    def _end_item(self) -> Iterator[Item]:
+    def _end_item(self, status: str = "completed") -> Iterator[Item]:
         item = self._item
         if item is None:
             return
         text = "".join(self._text)
         if item["type"] == "message":
-            part = _output_text(text)
+            part = _output_text(text) | {"logprobs": self._logprobs}
             yield self._event(
-                "response.output_text.done", **self._place, content_index=0, text=text, logprobs=[]
-            )
+                "response.output_text.done",
+                **self._place, content_index=0, text=text, logprobs=self._logprobs,
+            )  # fmt: skip
             yield self._event(
                 "response.content_part.done", **self._place, content_index=0, part=part
             )
-            item |= {"status": "completed", "content": [part]}
+            item |= {"status": status, "content": [part]}
         else:
             summary = {"type": "summary_text", "text": text}
             yield self._event(
@@ -200,7 +216,7 @@ class _Run:
         index = len(self.response["output"])
         yield self._event("response.output_item.done", output_index=index, item=item)
         self.response["output"] = [*self.response["output"], item]
-        self._item = None
+        self._item, self._logprobs, self._num_shown = None, [], 0
 
     def _call(self, call: ToolCall) -> Iterator[Item]:
         arguments = call_json(call)["function"]["arguments"]

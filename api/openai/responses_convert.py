@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pannier.runtime.messages import Message, ToolCall
@@ -11,7 +12,7 @@ from ..answer import Piece
 from ..errors import RequestError
 from ..service import Call, Chat
 from . import convert, schema
-from .responses_schema import InputItem, Part, ResponsesRequest
+from .responses_schema import LOGPROBS, InputItem, Part, ResponsesRequest
 
 
 def chat_of(body: ResponsesRequest) -> Chat:
@@ -45,7 +46,7 @@ def call_of(body: ResponsesRequest) -> Call:
         "temperature": body.temperature,
         "top_p": body.top_p,
         "reasoning": body.reasoning,
-        "logprobs": body.top_logprobs is not None,
+        "logprobs": body.top_logprobs is not None or LOGPROBS in body.include,
         "top_logprobs": body.top_logprobs,
         "tools": [_tool(tool) for tool in body.tools],
         "tool_choice": body.tool_choice,
@@ -53,9 +54,10 @@ def call_of(body: ResponsesRequest) -> Call:
     }
     form = body.text.format
     if form.type != "text":
-        inner = schema.JsonSchema.model_validate({"schema": form.schema_})
+        inner = schema.JsonSchema.model_validate({"schema": form.schema_, "strict": form.strict})
         wanted["response_format"] = schema.ResponseFormat(type=form.type, json_schema=inner)
-    return convert.call_of(schema.ChatRequest.model_validate(wanted), keep_alive_s=None)
+    call = convert.call_of(schema.ChatRequest.model_validate(wanted), keep_alive_s=None)
+    return replace(call, truncate=body.truncation == "auto")
 
 
 def _messages(items: list[InputItem]) -> list[Message]:
@@ -72,8 +74,15 @@ def _messages(items: list[InputItem]) -> list[Message]:
             thinking = ""
         elif item.type == "function_call_output":
             name = names.get(item.call_id, "")
-            text = _text(item.output)
-            messages.append(Message("tool", text, tool_name=name, tool_call_id=item.call_id))
+            messages.append(
+                Message(
+                    "tool",
+                    _text(item.output),
+                    images=_images(item.output),
+                    tool_name=name,
+                    tool_call_id=item.call_id,
+                )
+            )
         elif item.type in ("message", ""):
             messages.append(_message(item, thinking))
             thinking = ""
@@ -85,12 +94,20 @@ def _messages(items: list[InputItem]) -> list[Message]:
 
 
 def _message(item: InputItem, thinking: str) -> Message:
-    parts = item.content if isinstance(item.content, list) else []
-    images = tuple(convert.image_of(part.image_url) for part in parts if part.type == "input_image")
+    if not item.role:
+        raise RequestError(400, "an input message has no role", param="input")
     role = "system" if item.role == "developer" else item.role.lower()
     return Message(
-        role, _text(item.content), thinking=thinking if role == "assistant" else "", images=images
+        role,
+        _text(item.content),
+        thinking=thinking if role == "assistant" else "",
+        images=_images(item.content),
     )
+
+
+def _images(content: str | list[Part]) -> tuple[bytes, ...]:
+    parts = content if isinstance(content, list) else []
+    return tuple(convert.image_of(part.image_url) for part in parts if part.type == "input_image")
 
 
 def _call(item: InputItem, before: list[Message], thinking: str) -> Message:
@@ -121,10 +138,9 @@ def _text(content: str | list[Part]) -> str:
 def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool as the chat API has it: the function under a key of its own."""
     if tool.get("type") != "function":
-        shown = str(tool.get("type"))[:60]
-        raise RequestError(400, f"tool type {shown!r} is not supported", param="tools")
-    inner = {key: value for key, value in tool.items() if key not in ("type", "strict")}
-    return {"type": "function", "function": tool.get("function") or inner}
+        return convert.checked_tool(tool)
+    inner = {key: value for key, value in tool.items() if key != "type"}
+    return convert.checked_tool({"type": "function", "function": tool.get("function") or inner})
 
 
 def usage_of(usage: Usage | None) -> dict[str, Any]:

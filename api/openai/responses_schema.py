@@ -9,6 +9,9 @@ from pydantic import Field
 from ..wire import Urgent, Wire
 from .schema import Reasoning
 
+# What of `include` has an effect.
+LOGPROBS = "message.output_text.logprobs"
+
 
 class Part(Wire):
     """A part of an item's content."""
@@ -38,6 +41,7 @@ class Format(Wire):
     type: Literal["text", "json_object", "json_schema"] = "text"
     name: str = ""
     schema_: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
 
 
 class TextOptions(Wire):
@@ -66,3 +70,11 @@ class ResponsesRequest(Urgent):
     conversation: Any = None
     background: bool = False
     metadata: dict[str, Any] = Field(default_factory=dict)
+    truncation: Literal["auto", "disabled"] = "auto"
+    include: list[str] = Field(default_factory=list)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """See `Open.ignored`."""
+        others = {"include"} if {*self.include} - {LOGPROBS} else set()
+        return tuple(sorted({*super().ignored, *others}))

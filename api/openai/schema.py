@@ -116,6 +116,12 @@ class ChatRequest(_Sampled):
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=20)
 
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """See `Open.ignored`; the name of who speaks is for tools only."""
+        is_named = any(message.name and message.role != "tool" for message in self.messages)
+        return tuple(sorted({*super().ignored, *(["messages.name"] if is_named else [])}))
+
 
 class CompletionRequest(_Sampled):
     """POST /v1/completions."""

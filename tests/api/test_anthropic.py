@@ -8,7 +8,9 @@ from support.scripted import USAGE, ScriptedRuntime, words
 from support.web import Reply, WebClient
 
 from pannier.api.answer import Piece
+from pannier.api.anthropic.convert import stop_of
 from pannier.api.anthropic.routes import _Blocks
+from pannier.api.anthropic.schema import MessagesRequest
 from pannier.runtime.errors import RunnerDied
 from pannier.runtime.messages import ToolCall
 from pannier.runtime.request import Delta, FinishReason, Usage
@@ -141,3 +143,36 @@ def test_a_failure_in_mid_stream_is_an_error_event(
     runtime.steps = [Delta("Hel"), RunnerDied("the runner of tiny died", signal="SIGKILL")]
     name, data = events(client.post(PATH, json={**BODY, "stream": True}))[-1]
     assert (name, data["error"]["type"]) == ("error", "api_error")
+
+
+def test_an_answer_cut_behind_a_call_says_that_it_is_cut() -> None:
+    body = MessagesRequest.model_validate({**BODY, "tools": [{"name": "add"}]})
+    for finish, reason in ((FinishReason.LENGTH, "max_tokens"), (FinishReason.STOP, "tool_use")):
+        assert stop_of(Piece(finish=finish), body, called=True)["stop_reason"] == reason
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"output_config": {"effort": "huge"}}, "invalid effort 'huge'"),
+        ({"output_config": {"format": {"type": "xml"}}}, "format.type: Input should be 'json_sch"),
+        ({"tools": [{"input_schema": {}}]}, "a tool has no name"),
+        ({"system": [{"type": "image"}]}, "content block 'image' is not supported here"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t",
+            "content": [{"type": "document"}]}]}]}, "content block 'document' is not supported"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_honoured_is_refused(
+    client: WebClient, change: dict[str, Any], text: str
+) -> None:
+    reply = client.post(PATH, json={**BODY, **change})
+    assert reply.status_code == 400
+    assert text in reply.json["error"]["message"]
+
+
+def test_fields_without_effect_are_named(client: WebClient) -> None:
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "no", "is_error": True}
+    body = {"model": "tiny", "messages": [{"role": "user", "content": [result]}], "metadata": {}}
+    for path, more in ((PATH, {"max_tokens": 5}), (f"{PATH}/count_tokens", {})):
+        reply = client.post(path, json={**body, **more})
+        assert reply.headers["X-Pannier-Ignored"] == "messages.content.is_error, metadata"

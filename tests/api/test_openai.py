@@ -217,3 +217,13 @@ def test_completions_take_lists_token_ids_echo_and_logprobs(
 def test_logit_bias_reaches_the_sampler(client: WebClient, runtime: ScriptedRuntime) -> None:
     post(client, PATH, model="tiny", messages=HELLO, logit_bias={"42": -100})
     assert runtime.requests[-1].sampling.logit_bias == {42: -100}
+
+
+def test_the_name_of_who_speaks_is_named_as_without_effect(client: WebClient) -> None:
+    for message, named in (
+        ({"role": "user", "content": "Hi", "name": "bob"}, "messages.name"),
+        ({"role": "tool", "content": "12", "name": "time"}, None),
+    ):
+        body = {"model": "tiny", "messages": [message]}
+        reply = client.post("/v1/chat/completions", json=body)
+        assert reply.headers.get("X-Pannier-Ignored") == named

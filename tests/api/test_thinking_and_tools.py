@@ -61,3 +61,73 @@ def test_tools_are_refused_where_the_model_has_none(client: WebClient) -> None:
     response = client.post("/api/chat", json=body)
     assert response.status_code == 400
     assert "does not support tools" in response.json["error"]
+
+
+TWO_CALLS = words(
+    "A",
+    '<tool_call>{"name": "time", "arguments": {}}</tool_call>',
+    '<tool_call>{"name": "time", "arguments": {}}</tool_call>',
+)
+# What each API calls the wish for one call, and where its calls stand in an answer.
+ONE_CALL: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": HELLO, "tools": [TOOL], "parallel_tool_calls": False},
+    "/v1/responses": {
+        "input": "Hi",
+        "tools": [{"type": "function", "name": "time"}],
+        "parallel_tool_calls": False,
+    },
+    "/v1/messages": {
+        "messages": HELLO,
+        "max_tokens": 50,
+        "tools": [{"name": "time", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    },
+}
+CALL_ID = re.compile(r'"(?:call_id|id)":\s*"(call_\w+)"')
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("path", ONE_CALL)
+def test_an_answer_ends_with_the_first_call_where_one_is_wanted(
+    client: WebClient, runtime: ScriptedRuntime, thinker: str, path: str, stream: bool
+) -> None:
+    runtime.steps = TWO_CALLS
+    body = {"model": thinker, "stream": stream, **ONE_CALL[path]}
+    reply = client.post(path, json=body)
+    assert len({*CALL_ID.findall(reply.text)}) == 1
+    assert runtime.streams[-1].cancelled.is_set()
+    assert re.search(
+        r'"(finish_reason|stop_reason|status)":\s*"(tool_calls|tool_use|comp)', reply.text
+    )
+    free = {k: v for k, v in body.items() if k not in ("parallel_tool_calls", "tool_choice")}
+    assert len({*CALL_ID.findall(client.post(path, json=free).text)}) == 2
+
+
+def test_one_block_of_several_calls_gives_the_first_where_one_is_wanted(
+    client: WebClient, runtime: ScriptedRuntime, thinker: str
+) -> None:
+    call = '{"name": "time", "arguments": {}}'
+    runtime.steps = words(f"<tool_call>[{call}, {call}]</tool_call>")
+    path = "/v1/chat/completions"
+    (choice,) = client.post(path, json={"model": thinker, **ONE_CALL[path]}).json["choices"]
+    assert len(choice["message"]["tool_calls"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "text"),
+    [
+        ({"type": "web_search"}, "tool type 'web_search' is not supported"),
+        ({"type": "custom", "custom": {"name": "x"}}, "tool type 'custom' is not supported"),
+        ({"type": "function"}, "a tool has no function with a name"),
+        ({"type": "function", "function": "time"}, "a tool has no function with a name"),
+        ({"type": "function", "function": {"name": 3}}, "a tool has no function with a name"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
+def test_a_tool_that_is_no_function_is_refused(
+    client: WebClient, thinker: str, path: str, tool: dict[str, Any], text: str
+) -> None:
+    choice = {"type": "function", "function": {"name": "time"}}
+    body = {"model": thinker, "messages": HELLO, "input": "Hi", "tool_choice": choice}
+    reply = client.post(path, json={**body, "tools": [tool]})
+    assert (reply.status_code, reply.json["error"]["message"]) == (400, text)
