@@ -62,7 +62,8 @@ _TEXTS: Mapping[type[PannierError], str] = {
     runtime.QueueFull: "server busy, please try again.  maximum pending requests exceeded",
     runtime.DeadlinePassed: "the request's deadline has passed",
 }
-_PATH = re.compile(r"(?<![\w.:/-])/(?:[^\s/:'\"]+/)+[^\s:'\"]*")
+# What stands behind `#` is a place in a schema.
+_PATH = re.compile(r"(?<![\w.:/#-])/(?:[^\s/:'\"]+/)+[^\s:'\"]*")
 
 
 class RequestError(PannierError):

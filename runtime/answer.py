@@ -150,7 +150,8 @@ class Answer:
             return FinishReason.LENGTH
         if token in vocabulary.end_tokens:
             self._logprobs.clear()
-            return FinishReason.STOP
+            is_broken = self.gate is not None and self.gate.is_broken
+            return FinishReason.LENGTH if is_broken else FinishReason.STOP
         self.has_taken = True
         self._equal = self._equal + 1 if token == self._last else 0
         self._last = token

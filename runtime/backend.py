@@ -61,6 +61,10 @@ class TokenGate(Protocol):
     def is_over(self) -> bool:
         """Whether a grammar is at its end, so that nothing may follow."""
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether a grammar was given up, so that the answer cannot be whole."""
+
     def allows(self, token: int) -> bool:
         """Whether a token that was drawn may come; if not, `restrict` and draw again."""
 

@@ -33,6 +33,7 @@ _FILL = b'" '
 _CHEAP = b"@:/. 0123456789-tfnTZ" + bytes(range(ord("a"), ord("z") + 1))
 _ORDER = tuple(dict.fromkeys((*_CLOSE, *_CHEAP, *range(32, 127), *b'\n\t{["\\', *range(256))))
 _IN_STRING = tuple(dict.fromkeys((_QUOTE, *_CHEAP, *_ORDER)))
+_BLANKS = frozenset(b" \n\t\r")
 _COSTLY = frozenset(b"{[\\")
 # Begins a control token in what the library says must come.
 _CONTROL = b"\xff["
@@ -49,6 +50,8 @@ class Ends:
     texts: tuple[str, ...] = ()
     stems: tuple[str, ...] = ()
     """What may lack in a string for its pattern to match, see `stems`."""
+    is_json: bool = False
+    """Whether blanks between strings lead nowhere."""
 
     @classmethod
     def of(cls, constraint: Constraint, marks: Sequence[tuple[str, int | None]]) -> Ends:
@@ -56,7 +59,8 @@ class Ends:
         marks = sorted(marks, key=lambda mark: not _is_end(mark[0]))
         tokens = tuple(token for _, token in marks if token is not None)
         texts = tuple(mark for mark, token in marks if token is None)
-        return cls(tokens, (*constraint.closing, *texts), constraint.stems)
+        closing = (*constraint.closing, *texts)
+        return cls(tokens, closing, constraint.stems, constraint.is_json)
 
 
 def _is_end(mark: str) -> bool:
@@ -70,6 +74,7 @@ class _Way:
         self.number = number
         self.chance = random.Random(number)
         self.used = [0] * 256
+        self.used_in_string = [0] * 256
         self.closed = ""
 
 
@@ -138,7 +143,7 @@ class Closer:
             forced
             or self._closing_text(matcher, text, ends, way)
             or self._stem(matcher, text, ends)
-            or self._next_byte(matcher, text, way)
+            or self._next_byte(matcher, text, ends, way)
         )
 
     def _closing_text(self, matcher: LLMatcher, text: JsonText, ends: Ends, way: _Way) -> bytes:
@@ -184,8 +189,10 @@ class Closer:
         """Tokens of one byte each."""
         return [self._tokens[byte] for byte in data if byte in self._tokens]
 
-    def _next_byte(self, matcher: LLMatcher, text: JsonText, way: _Way) -> bytes:
+    def _next_byte(self, matcher: LLMatcher, text: JsonText, ends: Ends, way: _Way) -> bytes:
         """The byte that likely leads out soonest; empty where none may come."""
+        if not text.in_string:
+            way.used_in_string = [0] * 256
         order, first = (_IN_STRING, _FILL) if text.in_string else (_ORDER, _CLOSE)
         if way.number:
             first = b'"' if text.in_string else b""
@@ -198,9 +205,12 @@ class Closer:
         if way.number:
             allowed = [byte for byte in allowed if byte not in _COSTLY] or allowed
             return bytes([way.chance.choice(allowed)])
+        if ends.is_json and not text.in_string:
+            allowed = [byte for byte in allowed if byte not in _BLANKS] or allowed
         # What was taken before leads back where it led before.
-        byte = min(allowed, key=lambda each: way.used[each])
-        way.used[byte] += 1
+        used = way.used_in_string if text.in_string else way.used
+        byte = min(allowed, key=lambda each: used[each])
+        used[byte] += 1
         return bytes([byte])
 
     def _may_come(self, matcher: LLMatcher, byte: int) -> bool:

@@ -122,4 +122,9 @@ def _check_size(source: str, what: str) -> None:
 
 
 def _first_line(error: object) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    """The reason; of a regular expression it stands below the expression."""
+    first, *others = str(error).strip().splitlines() or [""]
+    reasons = [line for line in others if line.startswith("error: ")]
+    if first.endswith("regex parse error:") and reasons:
+        first = f"{first.removesuffix('regex parse error:')}{reasons[0].removeprefix('error: ')}"
+    return first[:300]

@@ -29,6 +29,9 @@ _PIECE = 2_000
 _LONGEST_TRIGGER = 64
 # Seconds for a grammar over a vocabulary; the largest that pass the checks take one.
 COMPILE_DEADLINE_S = 10.0
+# What the library may spend on the terminals of a grammar in one step, some 14,000 a millisecond. Its
+# own bound, 200,000, is less than the ways out of a schema with ten formats take.
+_LEXER_FUEL = 5_000_000
 # Tokens that the reasoning leaves to the answer at least, where the room is short.
 _ANSWER_ROOM = 64
 
@@ -70,14 +73,17 @@ class Constrainer:
         """A constraint's grammar over this vocabulary; raises as `gate` does."""
         if not constraint.grammar:
             return None
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
+        limits = LLParserLimits(step_lexer_fuel=_LEXER_FUEL)
         marks = [(mark, self._control_token(mark)) for mark in constraint.marks]
         grammar = with_marks(constraint.grammar, marks)
         made: list[LLMatcher] = []
 
         def compile_grammar() -> None:
-            matcher: LLMatcher = LLMatcher(self._ll_tokenizer(), grammar, log_level=0)
+            matcher: LLMatcher = LLMatcher(
+                self._ll_tokenizer(), grammar, log_level=0, limits=limits
+            )
             # The first mask shows whether the grammar stays within the library's bounds.
             matcher.compute_bitmask()
             made.append(matcher)
@@ -176,6 +182,11 @@ class Gate:
     def is_over(self) -> bool:
         """Whether the grammar is at its end."""
         return self.is_held and self._hold is not None and self._hold.is_over
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the grammar was given up, so that the answer cannot be whole."""
+        return self.is_held and self._hold is not None and self._hold.is_broken
 
     def allows(self, token: int) -> bool:
         """Whether a token that was drawn may come."""

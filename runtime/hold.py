@@ -68,6 +68,8 @@ class Hold:
         self._steps = 0
         self._blind_until = 0
         self._refused: deque[bool] = deque(maxlen=_RECENT)
+        self.is_broken = False
+        """Whether the library gave the grammar up, so that the answer ends before it is whole."""
 
     @property
     def wants_mask(self) -> bool:
@@ -77,7 +79,7 @@ class Hold:
     @property
     def is_over(self) -> bool:
         """Whether nothing may follow."""
-        return bool(self._matcher.is_stopped())
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
 
     @property
     def is_whole(self) -> bool:
@@ -130,13 +132,15 @@ class Hold:
             return
         import numpy
 
+        was_over = self.is_over
         bits = numpy.frombuffer(self._matcher.compute_bitmask(), dtype=numpy.uint8)
         allowed = numpy.unpackbits(bits, count=len(logits), bitorder="little").view(bool)
         if not self.is_whole:
             # The library lets the end pass where control tokens may come.
             allowed[list(self._vocabulary.end_tokens)] = False
         if not allowed.any() or self._matcher.is_error():
-            if not self._matcher.is_stopped():
+            if not was_over:
+                self.is_broken = True
                 _LOG.warning("a grammar ended early: %s", first_line(self._matcher.get_error()))
             allow_only(logits, list(self._vocabulary.end_tokens))
             return

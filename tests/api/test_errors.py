@@ -35,6 +35,11 @@ def test_no_public_text_names_a_file() -> None:
         assert "someone" not in failure_of(error).message
 
 
+def test_a_place_in_a_schema_is_not_taken_for_a_file() -> None:
+    text = "the JSON schema uses 'not' at #/properties/a/items, see https://example.com/x.json#/$defs/b"
+    assert failure_of(pkgmgr.InvalidOption(text)).message == text
+
+
 @pytest.mark.parametrize(
     ("error", "status", "text"),
     [

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy
 import pytest
 from support.gates import END, PIECES, gate, write
 
@@ -13,6 +14,7 @@ from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime import constrain
 from pannier.runtime.answer import Answer, Vocabulary
 from pannier.runtime.callgrammar import forced_call, tools_of
+from pannier.runtime.constraingate import Gate
 from pannier.runtime.constraint import Constraint
 from pannier.runtime.parsers.choice import OutputFormat
 from pannier.runtime.request import GenerationRequest
@@ -34,11 +36,9 @@ def test_json_of_a_schema_comes_out_whatever_the_model_wants() -> None:
     assert isinstance(json.loads(write(gate(constrain.json_object()), "no")), dict)
 
 
-@pytest.mark.parametrize(("text", "reason"), [('"x"', "stop"), ('"xy"', "length")])
-def test_an_answer_that_its_last_token_completes_was_not_cut(text: str, reason: str) -> None:
-    made = gate(constrain.json_schema({"enum": ["x", "xyz"]}), room=len(text))
-    answer = Answer(
-        GenerationRequest((), max_tokens=len(text)),
+def answer_of(made: Gate, *, max_tokens: int) -> Answer:
+    return Answer(
+        GenerationRequest((), max_tokens=max_tokens),
         Vocabulary(tuple(PIECES), frozenset({END}), frozenset({END})),
         num_prompt=1,
         context_length=100,
@@ -47,6 +47,25 @@ def test_an_answer_that_its_last_token_completes_was_not_cut(text: str, reason: 
         now_ns=0,
         gate=made,
     )
+
+
+def test_an_answer_whose_grammar_is_given_up_was_cut() -> None:
+    made = gate(constrain.json_schema(SCHEMA), room=50)
+    made.accept(
+        ord("x")
+    )  # what no gate lets pass brings the library's matcher into its error state
+    logits = numpy.zeros(len(PIECES), dtype=numpy.float32)
+    assert not made.allows(END)
+    made.restrict(logits)
+    assert logits.argmax() == END
+    made.accept(END)
+    assert answer_of(made, max_tokens=50).take(END, 1) == "length"
+
+
+@pytest.mark.parametrize(("text", "reason"), [('"x"', "stop"), ('"xy"', "length")])
+def test_an_answer_that_its_last_token_completes_was_not_cut(text: str, reason: str) -> None:
+    made = gate(constrain.json_schema({"enum": ["x", "xyz"]}), room=len(text))
+    answer = answer_of(made, max_tokens=len(text))
     for byte in text.replace('y"', "yz").encode():
         made.accept(byte)
         end = answer.take(byte, 1)
@@ -163,7 +182,8 @@ def deep(levels: int) -> Any:
         ({"multipleOf": 999_983}, "its digits are too many"),
         ({"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "their common multiple"),
         (False, "is an object"),
-        ({"type": "string", "pattern": "(" * 50}, "cannot be used"),
+        ({"type": "string", "pattern": "(" * 50}, "cannot be used at #: unclosed group"),
+        ({"items": {"pattern": "^(?!a)"}}, "cannot be used at #/items: look-around"),
     ],
 )
 def test_a_schema_that_cannot_be_obeyed_is_refused(schema: Any, reason: str) -> None:

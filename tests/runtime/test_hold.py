@@ -43,6 +43,29 @@ def test_whatever_a_model_babbles_the_document_is_whole_in_time(
     jsonschema.validate(json.loads(written), schema)
 
 
+FORMATS = (
+    "date",
+    "date-time",
+    "time",
+    "duration",
+    "uuid",
+    "email",
+    "ipv4",
+    "ipv6",
+    "hostname",
+    "uri",
+)
+
+
+def test_ten_formats_in_one_object_are_written_in_the_room_there_is() -> None:
+    properties = {name: {"type": "string", "format": name} for name in FORMATS}
+    schema = {"type": "object", "properties": properties, "required": list(FORMATS)}
+    for room in (500, 700):
+        written, ended = chatter(gate(constrain.json_schema(schema), room=room), "{a", room)
+        assert ended, written
+        jsonschema.validate(json.loads(written), schema)
+
+
 def test_a_room_too_small_for_any_document_is_left_to_run_out() -> None:
     _, ended = chatter(gate(constrain.json_schema(SCHEMAS[0]), room=9), "x", 9)
     assert not ended
