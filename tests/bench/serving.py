@@ -1,6 +1,6 @@
 """HTTP serving against llama-server of the same revision; prints ratios.
 
-    python tests/bench/serving.py [streams|prefix|conversations|chats|overload|latecomer ...]
+    python tests/bench/serving.py [CASE ...]     # all, or of those in CASES
 
 Both servers get the same file, threads, context and parallel sequences. Each round of a case runs
 in fresh servers, ours and theirs in turn; medians count. All clients are sockets in this process.
@@ -45,10 +45,12 @@ class Setup:
     """What a case needs of both servers: cells in contexts of `CONTEXT`, requests at a time.
 
     `slots` of 0 leaves it to pannier, which runs 16 over 4 contexts; llama-server gets the same.
+    Without `host_cache` llama-server keeps no states in main memory, as before it had one.
     """
 
     slots: int = 8
     rounds: int = 3
+    host_cache: bool = True
 
     @property
     def parallel(self) -> int:
@@ -199,6 +201,7 @@ def llama_server(setup: Setup) -> Iterator[Ask]:
     command = [str(tools() / "llama-server"), "-m", str(smollm2()), "--port", str(port)]
     command += ["-c", str(setup.cells), "-np", str(setup.parallel), "-t", threads, "-tb", threads]
     command += ["--kv-unified", "-b", "512", "-ub", "512"]
+    command += [] if setup.host_cache else ["--cache-ram", "0"]
     with running(command, port, dict(os.environ)):
         ask = LlamaServer(port)
         ask("warm", 2)
@@ -303,6 +306,7 @@ CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], Setup]] = {
     "streams": (case_streams, Setup(rounds=3)),
     "prefix": (case_prefix, Setup(rounds=1)),
     "conversations": (case_conversations, Setup(slots=4, rounds=1)),
+    "uncached": (case_conversations, Setup(slots=4, rounds=1, host_cache=False)),
     "chats": (case_chats, Setup(slots=4, rounds=1)),
     "overload": (case_overload, Setup(slots=0, rounds=1)),
     "latecomer": (case_latecomer, Setup(rounds=1)),
