@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .backend import TokenGate
-from .constraingate import Constrainer
+from .constrainer import Constrainer
+from .constraingate import Gate
 from .errors import UnsupportedRequest
 from .prompttokens import answer_room
 from .request import GenerationRequest
@@ -20,7 +21,8 @@ def gate_of(
     if request.constraint is None:
         return None
     try:
-        return constrainer.gate(request.constraint, room=answer_room(request, num_prompt, limit))
+        room = answer_room(request, num_prompt, limit)
+        return Gate(request.constraint, constrainer, room=room)
     except ValueError as error:
         text = f"the answer's grammar cannot be used: {error}"
         raise UnsupportedRequest(text) from error

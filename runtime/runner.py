@@ -24,7 +24,7 @@ from .answer import Piece, Vocabulary
 from .answergate import gate_of
 from .checkpoints import Checkpoints
 from .confine import confine, give_up_privileges, limit
-from .constraingate import Constrainer
+from .constrainer import Constrainer
 from .context import ContextParams, LlamaBackend
 from .cores import usable_cores
 from .diskstates import DiskStates

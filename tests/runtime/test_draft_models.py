@@ -16,7 +16,8 @@ from support.tinyarch import tiny
 from pannier.pkgmgr.errors import InvalidGGUF
 from pannier.runtime import constrain
 from pannier.runtime.answer import Piece
-from pannier.runtime.constraingate import Constrainer
+from pannier.runtime.constrainer import Constrainer
+from pannier.runtime.constraingate import Gate
 from pannier.runtime.draft import DraftModel
 from pannier.runtime.draftcontext import load_draft
 from pannier.runtime.errors import LoadError
@@ -115,7 +116,7 @@ def play(model: Model, request: GenerationRequest, drafter: DraftModel | None) -
         eos=model.eos,
         tokenize=lambda text, special: model.tokenize(text, special=special),
     )
-    gate = constrainer.gate(request.constraint, room=25) if request.constraint else None
+    gate = Gate(request.constraint, constrainer, room=25) if request.constraint else None
     pieces = []
     with Bench(model, context=512, max_draft=4 if drafter else 0, drafter=drafter) as bench:
         prompt = [token for piece in prompt_pieces(model, request) for token in piece]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy
 
-from pannier.runtime.constraingate import Constrainer, Gate
+from pannier.runtime.constrainer import Constrainer
+from pannier.runtime.constraingate import Gate
 from pannier.runtime.constraint import Constraint
 
 END = 256
@@ -36,13 +37,14 @@ def tokenize(text: str, special: bool) -> list[int]:
 
 def gate(constraint: Constraint, *, room: int = 400, control: bool = True) -> Gate:
     """A gate; `control` says whether the marks are control tokens or ordinary text."""
-    return Constrainer(
+    constrainer = Constrainer(
         PIECES,
         end_tokens=frozenset({END}),
         control_tokens=frozenset({END, *(SPECIAL.values() if control else ())}),
         eos=END,
         tokenize=tokenize,
-    ).gate(constraint, room=room)
+    )
+    return Gate(constraint, constrainer, room=room)
 
 
 def write(made: Gate, wanted: str, *, limit: int = 400, is_stubborn: bool = False) -> str:
