@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pannier.runtime.errors import DeadlinePassed
-from pannier.runtime.interface import GenerationStream
+from pannier.runtime.interface import GenerationStream, never
 from pannier.runtime.messages import ToolCall
 from pannier.runtime.parsers.output import Output, OutputParser
 from pannier.runtime.request import Delta, FinishReason, TokenLogprob, Usage
 from pannier.runtime.trimming import Trimmed
 
 from .gateway import ClientGone
-from .waiting import POLL_S, Gone, check, never
+from .waiting import POLL_S, Gone, check
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,10 @@ knows no HTTP and no wire format. All methods may be called from any thread.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +20,7 @@ from pannier.pkgmgr.store.store import Store
 from pannier.runtime.demands import FREE_CHOICES, constraint_for
 from pannier.runtime.errors import UnsupportedRequest
 from pannier.runtime.images import check_images
-from pannier.runtime.interface import Embeddings, LoadedModel, Runtime
+from pannier.runtime.interface import Embeddings, LoadedModel, Runtime, never
 from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
 from pannier.runtime.prompt import ChatPrompt
@@ -28,7 +30,7 @@ from pannier.runtime.trimming import Fit
 from .answer import Answer
 from .fitting import RuntimeFit
 from .library import Library, StoredModel
-from .waiting import Gone, before, never, unless_gone
+from .waiting import Gone, before, unless_gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,16 +208,18 @@ class Service:
         if not texts:
             loaded = self._load(model, options, call.keep_alive_s, gone)
             return Embeddings([], 0, loaded)
-        return unless_gone(
-            gone,
-            lambda: self.runtime.embed(
-                model.source,
-                texts,
-                truncate=call.truncate,
-                options=options.load,
-                keep_alive_s=call.keep_alive_s,
-            ),
-        )
+        with _over() as over:
+            return unless_gone(
+                gone,
+                lambda: self.runtime.embed(
+                    model.source,
+                    texts,
+                    truncate=call.truncate,
+                    options=options.load,
+                    keep_alive_s=call.keep_alive_s,
+                    gone=over,
+                ),
+            )
 
     def rank(
         self, call: Call, query: str, texts: Sequence[str], *, gone: Gone = never
@@ -224,12 +228,18 @@ class Service:
         gone = before(call.deadline, gone)
         model = self.library.find(call.model)
         options = self._options(model, call)
-        return unless_gone(
-            gone,
-            lambda: self.runtime.rank(
-                model.source, query, texts, options=options.load, keep_alive_s=call.keep_alive_s
-            ),
-        )
+        with _over() as over:
+            return unless_gone(
+                gone,
+                lambda: self.runtime.rank(
+                    model.source,
+                    query,
+                    texts,
+                    options=options.load,
+                    keep_alive_s=call.keep_alive_s,
+                    gone=over,
+                ),
+            )
 
     def count_tokens(self, model: StoredModel, prompt: ChatPrompt) -> int:
         """How many tokens a prompt has; loads the model where needed.
@@ -333,6 +343,16 @@ class Service:
             trimmed=prompt.trimmed,
             many_calls=call.many_calls,
         )
+
+
+@contextmanager
+def _over() -> Iterator[Gone]:
+    """Whether the block has been left, for work that may outlast it in another thread."""
+    event = threading.Event()
+    try:
+        yield event.is_set
+    finally:
+        event.set()
 
 
 def _known_adapters(options: Options, model: StoredModel) -> tuple[tuple[int, float], ...] | None:

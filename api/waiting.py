@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar, cast
 
 from pannier.runtime.errors import DeadlinePassed
+from pannier.runtime.interface import never
 
 from .gateway import ClientGone
 
@@ -16,11 +17,6 @@ POLL_S = 0.05
 
 Gone = Callable[[], bool]
 _Result = TypeVar("_Result")
-
-
-def never() -> bool:
-    """A caller that cannot go away."""
-    return False
 
 
 def before(deadline: float | None, gone: Gone) -> Gone:

@@ -91,6 +91,14 @@ class EmbeddingDesk:
         else:
             self._finish(job, embedder.width)
 
+    def cancel(self, key: int) -> bool:
+        """Give a request up; False where it is none of these."""
+        if self._embedder is None or key not in self._tokens:
+            return False
+        self._embedder.cancel(key)
+        self._fail(key, "cancelled")
+        return True
+
     def step(self) -> None:
         """Compute one batch and send what is done."""
         embedder = self._embedder

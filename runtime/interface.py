@@ -6,7 +6,7 @@ thread. One-request-at-a-time engines and continuous batching stand behind the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,6 +18,11 @@ from .stats import EngineStats
 
 # `keep_alive_s` values: None leaves the default, FOREVER never unloads, 0 unloads at once.
 FOREVER = float("inf")
+
+
+def never() -> bool:
+    """A caller that cannot go away."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,15 @@ class Runtime(Protocol):
         truncate: bool = True,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
+        gone: Callable[[], bool] = never,
     ) -> Embeddings:
         """A vector for each text, all in as few decode calls as they fit.
 
+        Once `gone` is true nobody waits for them any more, and no further batch is computed.
+
         Raises:
             ContextOverflow: a text is too long, and may not lose its end.
+            EngineError: it was cancelled.
             UnsupportedRequest: the model ranks texts and does not embed them.
         """
 
@@ -152,8 +161,11 @@ class Runtime(Protocol):
         *,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
+        gone: Callable[[], bool] = never,
     ) -> Embeddings:
         """How relevant each text is to a query: one score per row, higher is better.
+
+        `gone` is as in `embed`.
 
         Raises:
             UnsupportedRequest: the model has no head for it.

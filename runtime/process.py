@@ -30,6 +30,7 @@ from .errors import (
     LoadError,
     RunnerDied,
 )
+from .interface import never
 from .isolation import scrubbed_environment, signal_name
 from .machine import RunnerLimits
 from .memory import MemoryPlan
@@ -122,11 +123,11 @@ class RunnerProcess:
         stream.wait_accepted()
         return stream
 
-    def call(self, op: str, **facts: Any) -> Any:
-        """One question with one answer: `tokenize`, `detokenize`."""
+    def call(self, op: str, *, gone: Callable[[], bool] = never, **facts: Any) -> Any:
+        """One question with one answer: `tokenize`, `detokenize`; cancelled when `gone` says so."""
         stream = self._open(lambda: None)
         self._send({"op": op, "key": stream.key, **facts})
-        return stream.wait_result()
+        return stream.wait_result(gone)
 
     def cancel(self, key: int) -> None:
         """End a request; its stream gets a last delta."""

@@ -76,7 +76,7 @@ class Resident:
                 raise LoadError(f"cannot reload {self.source.name}: it is in use")
         self.predecessors = set()
 
-    def call(self, op: str, **facts: object) -> Any:
+    def call(self, op: str, **facts: Any) -> Any:
         """Ask the process of a loaded model one question."""
         assert self.runner is not None
         return self.runner.call(op, **facts)

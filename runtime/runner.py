@@ -325,6 +325,8 @@ class Runner:
         self._post(lambda: self._tell(engine, [piece]))
 
     def _cancel(self, key: int) -> None:
+        if self._embedding.cancel(key):
+            return
         engine = self.engine
         piece = engine.cancel(key) if engine is not None else None
         if engine is not None and piece is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from . import frames
 from .errors import EngineError
+from .interface import never
 from .refusals import decode_refusal
 from .request import Delta
 
@@ -15,6 +17,8 @@ from .request import Delta
 ACCEPT_TIMEOUT_S = 120.0
 # A call may stand behind other work of the engine, such as ten thousand texts to embed.
 CALL_TIMEOUT_S = 3600.0
+# How often somebody who waits for a call is asked whether it is still wanted.
+_LOOK_S = 0.25
 
 
 class Streams(Protocol):
@@ -55,13 +59,13 @@ class Stream:
         if isinstance(message, dict):
             _raise_refusal(message)
 
-    def wait_result(self) -> Any:
-        """The answer to a `call`.
+    def wait_result(self, gone: Callable[[], bool]) -> Any:
+        """The answer to a `call`, which is cancelled when nobody waits for it any more.
 
         Raises:
-            EngineError: it was refused, or failed.
+            EngineError: it was refused, or failed, or was cancelled.
         """
-        message = self._next(CALL_TIMEOUT_S)
+        message = self._next(CALL_TIMEOUT_S, gone)
         assert isinstance(message, dict)
         _raise_refusal(message)
         return message["value"]
@@ -91,12 +95,18 @@ class Stream:
         """See `interface.GenerationStream.cancel`."""
         self._runner.cancel(self.key)
 
-    def _next(self, timeout_s: float) -> Delta | frames.Message:
-        try:
-            message = self._messages.get(timeout=timeout_s)
-        except queue.Empty:
-            self._runner.cancel(self.key)
-            raise EngineError(f"{self._runner.name} does not answer") from None
+    def _next(self, timeout_s: float, gone: Callable[[], bool] = never) -> Delta | frames.Message:
+        end = time.monotonic() + timeout_s
+        message: Delta | frames.Message | EngineError | None = None
+        while message is None:
+            try:
+                message = self._messages.get(timeout=_LOOK_S)
+            except queue.Empty:
+                is_late = time.monotonic() > end
+                if is_late or gone():
+                    self.cancel()
+                if is_late:
+                    raise EngineError(f"{self._runner.name} does not answer") from None
         if isinstance(message, EngineError):
             self._over = True
             raise message

@@ -18,7 +18,7 @@ from pannier.pkgmgr.gguf import Header
 from .crashes import CrashLog
 from .draftplan import with_draft
 from .errors import CrashedInLoading, LoadError, RunnerDied
-from .interface import FOREVER, Embeddings, LoadedModel, ModelSource
+from .interface import FOREVER, Embeddings, LoadedModel, ModelSource, never
 from .kernels import cpu_features, kernel_advice
 from .machine import Machine
 from .memory import MemoryPlan
@@ -141,9 +141,10 @@ class Supervisor:
         truncate: bool = True,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
+        gone: Callable[[], bool] = never,
     ) -> Embeddings:
         """See `interface.Runtime.embed`."""
-        facts = {"texts": [*texts], "truncate": truncate}
+        facts = {"texts": [*texts], "truncate": truncate, "gone": gone}
         return embeddings_of(*self._ask(source, "embed", options, keep_alive_s, **facts))
 
     def rank(
@@ -154,9 +155,10 @@ class Supervisor:
         *,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
+        gone: Callable[[], bool] = never,
     ) -> Embeddings:
         """See `interface.Runtime.rank`."""
-        facts = {"query": query, "texts": [*texts], "truncate": True}
+        facts = {"query": query, "texts": [*texts], "truncate": True, "gone": gone}
         return embeddings_of(*self._ask(source, "rank", options, keep_alive_s, **facts))
 
     def loaded(self) -> tuple[LoadedModel, ...]:
@@ -220,20 +222,19 @@ class Supervisor:
         op: str,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        **facts: object,
+        **facts: Any,
     ) -> tuple[Any, LoadedModel]:
         """One question; asked again where the process that was there before it is dead."""
-        is_first = True
-        while True:
+        for is_first in (True, False):
             resident, load_ns = self._acquire(source, options, keep_alive_s)
             try:
                 return resident.call(op, **facts), self._describe(resident, load_ns)
             except RunnerDied:
                 if load_ns or not is_first:
                     raise
-                is_first = False
             finally:
                 self._release(resident)
+        raise AssertionError("the second answer is the last")
 
     def _acquire(
         self, source: ModelSource, options: LoadOptions | None, keep_alive_s: float | None
@@ -271,8 +272,7 @@ class Supervisor:
                 resident.predecessors = {r for r in self._leaving if r.source == source}
                 self._residents[source.digest] = resident
             resident.users += 1
-            wanted = self._keep_alive_s if keep_alive_s is None else keep_alive_s
-            resident.keep_alive_s = wanted
+            resident.keep_alive_s = self._keep_alive_s if keep_alive_s is None else keep_alive_s
             self._share_cores()
             self._lock.notify_all()
             return resident, is_mine

@@ -21,11 +21,13 @@ PATIENCE_S = 20.0
 PATHS = ("/api/chat", "/v1/chat/completions", "/v1/messages")
 
 
-def send_and_vanish(server: Server, path: str, *, stream: bool, after: Callable[[], bool]) -> None:
+def send_and_vanish(
+    server: Server, path: str, *, stream: bool, after: Callable[[], bool], **fields: object
+) -> None:
     """Ask, wait until something is so, and close the connection without an answer."""
     messages = [{"role": "user", "content": "Hi"}]
     body = json.dumps(
-        {"model": "tiny", "messages": messages, "max_tokens": 99, "stream": stream}
+        {"model": "tiny", "messages": messages, "max_tokens": 99, "stream": stream, **fields}
     ).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     with connect(server) as client:
@@ -60,6 +62,21 @@ def test_while_the_model_loads(server: Server, runtime: ScriptedRuntime, path: s
     loaded.set()
     wait_until(lambda: bool(runtime.streams))
     assert runtime.streams[0].cancelled.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("path", ["/api/embed", "/v1/embeddings", "/v1/rerank"])
+def test_while_texts_are_embedded(server: Server, runtime: ScriptedRuntime, path: str) -> None:
+    working, told = threading.Event(), threading.Event()
+
+    def work(gone: Callable[[], bool]) -> None:
+        working.set()
+        wait_until(gone)
+        told.set()
+
+    runtime.on_vectors = work
+    fields = {"input": "Hi", "query": "Hi", "documents": ["Hi"]}
+    send_and_vanish(server, path, stream=False, after=working.is_set, **fields)
+    assert told.wait(PATIENCE_S)
 
 
 @pytest.mark.engine

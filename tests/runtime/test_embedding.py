@@ -9,7 +9,7 @@ from support.models import smollm2, source_of
 from support.tinybert import tiny_bert
 
 from pannier.runtime.embedding import fit
-from pannier.runtime.errors import ContextOverflow, UnsupportedRequest
+from pannier.runtime.errors import ContextOverflow, EngineError, UnsupportedRequest
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
@@ -48,6 +48,16 @@ def test_texts_embedded_together_are_as_embedded_alone(
         (alone,) = supervisor.embed(source, [text]).rows
         assert math.isclose(dot(alone, alone), 1, abs_tol=1e-5)
         assert dot(alone, row) > 0.999
+
+
+def test_texts_that_nobody_waits_for_are_given_up(
+    supervisor: Supervisor, encoder: ModelSource
+) -> None:
+    texts = ["apple pie is good " * 20] * 20_000
+    with pytest.raises(EngineError, match="cancelled"):
+        supervisor.embed(encoder, texts, gone=lambda: True)
+    assert len(supervisor.embed(encoder, texts[:1]).rows) == 1
+    assert supervisor.loaded()[0].busy == 0
 
 
 def test_more_texts_than_a_batch_holds_come_back_in_order(

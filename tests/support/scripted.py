@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pannier.pkgmgr.digest import Digest
 from pannier.runtime.errors import ContextOverflow
-from pannier.runtime.interface import FOREVER, Embeddings, LoadedModel, ModelSource
+from pannier.runtime.interface import FOREVER, Embeddings, LoadedModel, ModelSource, never
 from pannier.runtime.request import (
     Delta,
     FinishReason,
@@ -80,10 +80,14 @@ class ScriptedStream:
 
 @dataclass
 class ScriptedRuntime:
-    """Answers every request with `steps`; `on_load` runs where a model would be loaded."""
+    """Answers every request with `steps`; `on_load` runs where a model would be loaded.
+
+    `on_vectors` runs where texts would be embedded or ranked; it gets what tells that nobody waits.
+    """
 
     steps: Sequence[Step] = field(default_factory=lambda: words("Hello", " there", "!"))
     on_load: Callable[[], None] = lambda: None
+    on_vectors: Callable[[Callable[[], bool]], object] = lambda gone: None
     defaults: LoadOptions = field(default_factory=LoadOptions)
     requests: list[GenerationRequest] = field(default_factory=list)
     options: list[LoadOptions | None] = field(default_factory=list)
@@ -127,8 +131,10 @@ class ScriptedRuntime:
         truncate: bool = True,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
+        gone: Callable[[], bool] = never,
     ) -> Embeddings:
         model = self.load(source, options=options, keep_alive_s=keep_alive_s)
+        self.on_vectors(gone)
         if any(len(text) > 1000 for text in texts) and not truncate:
             raise ContextOverflow(5000, 1000)
         lost = sum(max(0, len(text) - 1000) for text in texts)
@@ -143,8 +149,10 @@ class ScriptedRuntime:
         *,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
+        gone: Callable[[], bool] = never,
     ) -> Embeddings:
         model = self.load(source, options=options, keep_alive_s=keep_alive_s)
+        self.on_vectors(gone)
         rows = [[float(query in text)] for text in texts]
         return Embeddings(rows, sum(map(len, texts)), model)
 
