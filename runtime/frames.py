@@ -30,6 +30,7 @@ from .stats import EngineStats
 # A prompt of a million tokens is about 5 MB of text; nothing longer crosses.
 MAX_FRAME = 256 << 20
 _LENGTH = struct.Struct("<I")
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 Message = dict[str, Any]
 
@@ -47,7 +48,7 @@ class Channel:
         Raises:
             OSError: the other end is gone.
         """
-        data = json.dumps(message, separators=(",", ":")).encode()
+        data = _encode(message).encode()
         self._connection.sendall(_LENGTH.pack(len(data)) + data)
 
     def receive(self) -> Message | None:

@@ -47,7 +47,7 @@ class LoadedModel:
         expires_at: seconds since the epoch, None for never.
         busy: requests running or waiting.
         load_ns: what this load cost; 0 where the model was in memory already.
-        stats: as of its engine's last step.
+        stats: of its engine, a tenth of a second old at most.
         advice: what would make it faster on this machine, None where nothing would.
     """
 

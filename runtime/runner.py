@@ -38,6 +38,7 @@ from .lifeline import end_with_server, end_with_threads
 from .memory import DEFAULT_SEQUENCES, RECURRENT_COPIES
 from .model import Model
 from .native import native
+from .news import News
 from .prompttokens import prompt_pieces, truncate
 from .refusals import encode_refusal
 from .request import FinishReason, GenerationRequest, LoadOptions, Usage
@@ -69,7 +70,6 @@ class Runner:
         self._sending = threading.Lock()
         self._shares = -1
         self._steps = 0
-        self._told: list[int] = []
         self._backend: LlamaBackend | None = None
         self._draft_backend: LlamaBackend | None = None
         self.model = Model.load(paths, options, on_progress=self._report_progress)
@@ -84,9 +84,11 @@ class Runner:
         )
         self.num_cells = 0
         self.engine: Engine | None = None
+        self._news: News | None = None
         if self.model.can_generate:
             drafter = None if draft is None else self._load_draft(draft, params.threads)
             self.engine = self._make_engine(params, adapters, options, drafter)
+            self._news = News(self.engine)
         self._vision: VisionDesk | None = None
         if load["projector"] and self.engine is not None:
             self._vision = open_desk(
@@ -216,7 +218,7 @@ class Runner:
             while inbox:
                 inbox.popleft()()
             if engine is not None and not engine.is_idle:
-                self._tell(engine, engine.step())
+                self._tell(engine.step())
             if not embedding.is_idle:
                 embedding.step()
 
@@ -320,9 +322,7 @@ class Runner:
 
     def _end(self, piece: Piece) -> None:
         """Say how a request ended that the engine has not seen."""
-        engine = self.engine
-        assert engine is not None
-        self._post(lambda: self._tell(engine, [piece]))
+        self._post(lambda: self._tell([piece]))
 
     def _cancel(self, key: int) -> None:
         if self._embedding.cancel(key):
@@ -330,15 +330,14 @@ class Runner:
         engine = self.engine
         piece = engine.cancel(key) if engine is not None else None
         if engine is not None and piece is not None:
-            self._tell(engine, [piece])
+            self._tell([piece])
 
-    def _tell(self, engine: Engine, pieces: list[Piece]) -> None:
+    def _tell(self, pieces: list[Piece]) -> None:
         """Send what a step brought, if it brought anything."""
-        stats = frames.encode_stats(engine.stats())
-        if pieces or stats != self._told:
-            self._told = stats
-            encoded = [frames.encode_piece(piece) for piece in pieces]
-            self.send({"op": "step", "pieces": encoded, "stats": stats})
+        assert self._news is not None
+        message = self._news.of(pieces)
+        if message is not None:
+            self.send(message)
 
     def _use_threads(self, count: int) -> None:
         self._embedding.use_threads(count)
