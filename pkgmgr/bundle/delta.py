@@ -97,9 +97,13 @@ def apply(
     """Put a blob together from a delta and from what the store has.
 
     Raises:
-        InvalidBundle: where the delta is malformed or the store lacks what it builds on.
+        InvalidBundle: where the delta is malformed.
+        BlobNotFound: where the store lacks what it builds on.
         IntegrityError: where the result is not what its digest says.
     """
+    for descriptor in (delta.index, delta.pack):
+        if not bundle.exists(descriptor):
+            raise InvalidBundle(bundle.place, f"a delta lacks its {descriptor.digest}")
     index = BlockIndex.parse(_small(bundle, delta.index, MAX_INDEX))
     if index.digest != part.digest or index.size != part.size:
         raise InvalidBundle(bundle.place, f"a delta is not about {part.digest}")
@@ -113,14 +117,7 @@ def apply(
             return exactly(content, last + run[-1].size - first)
 
     with LocalFiles(similar_files(store, index)) as local:
-        try:
-            assemble(store, index, part, local=local, fetch=fetch, gap=0, on_event=on_event)
-        except BlobNotFound as error:
-            raise InvalidBundle(
-                bundle.place,
-                f"{part.digest} builds on a model that is not in this store",
-                hint="import the bundle that this one builds on first",
-            ) from error
+        assemble(store, index, part, local=local, fetch=fetch, gap=0, on_event=on_event)
 
 
 def _make_one(

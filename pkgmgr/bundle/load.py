@@ -146,10 +146,12 @@ def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event:
     done = []
     is_damaged = bundle.damage is not None
     for item, parts in wanted:
-        damaged = _bring(store, bundle, deltas, parts, on_event)
+        damaged, baseless = _bring(store, bundle, deltas, parts, on_event)
+        is_damaged = is_damaged or bool(damaged)
         if damaged:
-            is_damaged = True
             lacking.append(describe_damage(item, damaged))
+        elif baseless:
+            lacking.append(f"{_called(item)} lacks what {_parts(baseless)} builds on")
         else:
             done.append(_name(store, bundle, item))
     if bundle.damage and not lacking:
@@ -234,9 +236,9 @@ def _bring(
     deltas: delta.Deltas,
     parts: dict[Digest, Descriptor],
     on_event: OnEvent,
-) -> list[Descriptor]:
-    """Take in what the store lacks; gives what turned out to be damaged."""
-    damaged = []
+) -> tuple[list[Descriptor], list[Descriptor]]:
+    """Take in what the store lacks; gives what is damaged, and deltas without what they change."""
+    damaged, baseless = [], []
     order = {digest: i for i, digest in enumerate(bundle.blobs.sizes)}
     for part in sorted(parts.values(), key=lambda item: order.get(item.digest, len(order))):
         if store.exists(part):
@@ -247,9 +249,11 @@ def _bring(
                 take(store, bundle, part, on_event)
             else:
                 delta.apply(store, bundle, deltas[part.digest], part, on_event=on_event)
+        except BlobNotFound:
+            baseless.append(part)
         except IntegrityError:
             damaged.append(part)
-    return damaged
+    return damaged, baseless
 
 
 def take(store: Store, bundle: Bundle, part: Descriptor, on_event: OnEvent) -> None:

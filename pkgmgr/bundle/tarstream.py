@@ -251,7 +251,7 @@ class TarStream:
 
     def _cut_short(self, where: str) -> InvalidBundle:
         if self._position < BLOCK:
-            return self._error("not a tar file")
+            return self._error("not a tar file" if self._position else "it is empty")
         return TruncatedBundle(self._place, f"truncated: it ends {where} (byte {self._position})")
 
     def _error(self, reason: str) -> InvalidBundle:

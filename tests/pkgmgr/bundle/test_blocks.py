@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import struct
@@ -248,12 +249,27 @@ def test_a_delta_bundle_is_deterministic(tmp_path: Path) -> None:
 def test_a_delta_without_its_base_says_so_and_names_nothing(tmp_path: Path) -> None:
     raw, new = weights(tmp_path, "a"), weights(tmp_path, "b")
     source = store_with(tmp_path / "s", {NAME: artifact(raw), OTHER: artifact(new)})
-    path = delta_bundle(source, ONE, TWO, tmp_path / "d.tar")
+    known = {Digest.of(raw)}
+    made = plan(source, [TWO], known=known, extras=delta.make(source, TWO, known=known))
+    path = tmp_path / "d.tar"
+    export.write_file(made, source, path)
     target = Store.open(tmp_path / "t")
-    done = load(target, path)
-    with pytest.raises(PannierError, match="lacks"):
-        done.require_complete()
+    with pytest.raises(PannierError, match="builds on") as caught:
+        load(target, path).require_complete()
+    assert "import the bundle that this one builds on" in (caught.value.hint or "")
     assert target.entries() == ()
+
+
+def test_a_delta_without_its_blocks_is_copied_again(tmp_path: Path) -> None:
+    raw, new = weights(tmp_path, "a"), changed_tensor(weights(tmp_path, "b"))
+    source = store_with(tmp_path / "s", {NAME: artifact(raw), OTHER: artifact(new)})
+    path = delta_bundle(source, ONE, TWO, tmp_path / "d.tar")
+    os.truncate(path, path.stat().st_size - 2048)
+    target = store_with(tmp_path / "t", {NAME: artifact(raw)})
+    with pytest.raises(PannierError, match="damaged") as caught:
+        load(target, path).require_complete()
+    assert "copy the bundle again" in (caught.value.hint or "")
+    assert [entry.reference for entry in target.entries()] == [ONE]
 
 
 # Pulls
