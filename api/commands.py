@@ -174,7 +174,7 @@ def _serve(
     with open_runtime(environ, states=states, advise=output.notice) as runtime:
         store = Store.open(settings.home)
         registry = registry_blueprint(store, options=options)
-        service = Service(store, settings, runtime)
+        service = Service(store, settings, runtime, on_event=output.note_event)
         limit = max_queue(environ)
         app = create_app(service, guard=guard, admission=Admission(limit), blueprints=(registry,))
         threads = limit + SPARE_THREADS

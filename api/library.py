@@ -23,6 +23,7 @@ from pannier.pkgmgr.operations import model_manifest, read_header
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.index import Entry
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.transfer.events import OnEvent, ignore
 from pannier.pkgmgr.trust.gate import LoadGate
 from pannier.pkgmgr.unpack import unpack
 from pannier.runtime.interface import ModelSource
@@ -90,10 +91,11 @@ class StoredModel:
 class Library:
     """Reads models from one store. Any thread may call."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Store, settings: Settings, *, on_event: OnEvent = ignore) -> None:
+        """`on_event` is told what the trust policy warns of."""
         self.store = store
         self.settings = settings
-        self._gate = LoadGate(store)
+        self._gate = LoadGate(store, on_event=on_event)
         self._specs: _Kept[Digest, tuple[ModelSpec, int]] = _Kept(_MAX_SPECS)
         self._prompts: _Kept[Digest, PromptBuilder] = _Kept(_MAX_HEADERS)
         self._cards = Cards(store, self._facts)

@@ -17,6 +17,7 @@ from typing import Any
 from pannier.pkgmgr.errors import InvalidOption
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.transfer.events import OnEvent, ignore
 from pannier.runtime.demands import FREE_CHOICES, constraint_for
 from pannier.runtime.errors import UnsupportedRequest
 from pannier.runtime.images import check_images
@@ -105,13 +106,21 @@ class Service:
         store: where the models are.
         settings: the user's; names are read by their defaults.
         runtime: loads and runs models; the caller closes it.
+        on_event: told what the trust policy warns of when a model is used for the first time.
     """
 
-    def __init__(self, store: Store, settings: Settings, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        runtime: Runtime,
+        *,
+        on_event: OnEvent = ignore,
+    ) -> None:
         self.store = store
         self.settings = settings
         self.runtime = runtime
-        self.library = Library(store, settings)
+        self.library = Library(store, settings, on_event=on_event)
 
     def chat(self, call: Call, chat: Chat, *, gone: Gone = never) -> Answer:
         """Start to answer a conversation.

@@ -241,7 +241,7 @@ class LockMismatch(IntegrityError):
     def __init__(self, name: str, expected: str, actual: str) -> None:
         super().__init__(
             f"{name} is {actual}, but the lock file pins {expected}",
-            hint="run `pannier update` if the change is wanted",
+            hint="`pannier sync` fetches what is pinned; `pannier update` pins what came since",
         )
         self.name = name
         self.expected = expected

@@ -33,7 +33,8 @@ def connect() -> Iterator[Client]:
 
     settings = load_settings()
     with open_runtime(os.environ) as runtime:
-        yield LocalClient(create_app(Service(Store.open(settings.home), settings, runtime)))
+        store, told = Store.open(settings.home), Output().note_event
+        yield LocalClient(create_app(Service(store, settings, runtime, on_event=told)))
 
 
 def pull(client: Client, name: str, output: Output, *, insecure: bool = False) -> None:

@@ -92,7 +92,7 @@ class Output:
         The watcher may be called from several threads.
         """
         if not self.is_interactive():
-            yield self._note_event
+            yield self.note_event
             return
         bar = _Bar(title, self.notice)
         try:
@@ -106,7 +106,8 @@ class Output:
             end = "\n" if done == total else ""
             print(f"\r{status}: {done * 100 // total} %", end=end, file=sys.stderr, flush=True)
 
-    def _note_event(self, event: Event) -> None:
+    def note_event(self, event: Event) -> None:
+        """Tell people of an event what must be read, if anything."""
         note = event_note(event)
         if note is not None:
             self.notice(note)

@@ -122,8 +122,10 @@ def check_store(store: Store, reference: Reference, *, on_event: OnEvent = ignor
 class LoadGate:
     """Asks the policy before loads, once for each model under each policy. Thread-safe."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, on_event: OnEvent = ignore) -> None:
+        """`on_event` is told what the policy warns of."""
         self._store = store
+        self._on_event = on_event
         self._allowed: set[tuple[Digest, str, Digest]] = set()
 
     def check(self, reference: Reference, digest: Digest) -> None:
@@ -138,7 +140,7 @@ class LoadGate:
             return
         known = (policy.digest, reference.key, digest)
         if known not in self._allowed:
-            check_store(self._store, reference)
+            check_store(self._store, reference, on_event=self._on_event)
             if len(self._allowed) >= _MAX_KNOWN:
                 self._allowed.clear()
             self._allowed.add(known)

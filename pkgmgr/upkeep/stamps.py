@@ -7,7 +7,9 @@ which is what a full `verify` is for. `verified.json` in the store; losing it co
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from ..digest import Digest
 from ..store.files import replace_file
 from ..store.store import Store
 
+_log = logging.getLogger(__name__)
 _FILE = "verified.json"
 _MAX_SIZE = 64 << 20
 
@@ -68,7 +71,19 @@ def read_stamps(store: Store) -> Mapping[Digest, Stamp]:
 
 
 def write_stamps(store: Store, changes: Mapping[Digest, Stamp | None]) -> None:
-    """Add and (None) remove stamps, leaving those that other processes wrote meanwhile."""
+    """Add and (None) remove stamps, leaving those that other processes wrote meanwhile.
+
+    Where the store may only be read, there are none.
+    """
+    try:
+        _change(store, changes)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        _log.debug("verified, but not noted: %s", error)
+
+
+def _change(store: Store, changes: Mapping[Digest, Stamp | None]) -> None:
     with store.lock():
         stamps = dict(read_stamps(store))
         for digest, stamp in changes.items():

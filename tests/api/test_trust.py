@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from support import gguf
+from support.transfers import Log
 
 from pannier.api.errors import failure_of
 from pannier.api.library import Library
@@ -14,6 +15,7 @@ from pannier.pkgmgr.modelfile.syntax import parse
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.transfer.events import Noticed
 from pannier.pkgmgr.trust.keys import SigningKey
 from pannier.pkgmgr.trust.signing import sign
 
@@ -39,6 +41,17 @@ def test_a_model_that_the_policy_refuses_is_not_loaded(library: Library) -> None
     assert failure_of(caught.value).status == 403
     sign(library.store, NAME, KEY, now=lambda: 0)
     library.find("reviewer")
+
+
+def test_what_the_policy_warns_of_is_told_once(library: Library) -> None:
+    root, told = library.store.root, Log()
+    (root / "team.pub").write_bytes(KEY.public.pem)
+    (root / "policy.toml").write_text('version=1\ndefault="warn"\nkeys={team="team.pub"}\n')
+    warned = Library(library.store, library.settings, on_event=told)
+    for _ in range(2):
+        warned.find("reviewer")
+    (event,) = told.of(Noticed)
+    assert "not signed by team" in str(event)
 
 
 def test_signatures_are_not_listed_as_models(library: Library) -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,19 @@ def test_a_store_in_good_order_has_no_faults(store: Store) -> None:
     assert found.faults == ()
     assert found.num_blobs == 8
     assert found.hashed > 600_000
+
+
+class ReadOnly(Store):
+    """A store on a medium that cannot be written."""
+
+    def lock(self, *, wait_s: float = 0) -> AbstractContextManager[None]:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+
+def test_a_store_that_may_only_be_read_is_verified(store: Store) -> None:
+    assert verify(ReadOnly(store.root)).faults == ()
+    rot(store, weights_of(store), 100)
+    assert len(verify(ReadOnly(store.root)).faults) == 1
 
 
 def test_shared_blobs_are_hashed_once(store: Store) -> None:
