@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ..messages import ToolCall
 from .calls import JsonScanner, Toolbox, calls_of, parse_json
-from .loose import read_loose, read_python_call
+from .loose import is_open, is_whole, read_loose, read_python_call
 from .output import overlap
 
 
@@ -151,12 +151,17 @@ class EnclosedBlock:
             return None
         end = place + len(self._closing)
         body = text[:end] if self._marks_count else text[len(self._mark) : place]
+        if self._read is read_loose and is_open(body):
+            self._searched = end
+            return self.advance(text)
         return End(end, self._read(body, self._tools))
 
     def finish(self, text: str) -> End | None:
-        """A call whose closing mark was the end of generation, or was cut off whole."""
+        """A call whose closing mark was the end of generation, if it is whole without it."""
         begin = 0 if self._marks_count else len(self._mark)
         body = text[begin : len(text) - overlap(text, (self._closing,))]
+        if self._read is read_loose and (is_open(body) or not is_whole(body)):
+            return None
         calls = self._read(body, self._tools)
         return None if calls is None else End(len(text), calls)
 

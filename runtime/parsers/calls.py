@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from ..messages import ToolCall
 
 _ARGUMENT_KEYS = ("arguments", "parameters", "args", "input")
 _NAME_KEYS = ("name", "tool_name", "function", "type", "tool_call_id")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKS = re.compile(r'[{}\[\]"\\]')
 
 
@@ -42,7 +45,7 @@ class Toolbox:
         if "string" in kinds and not (text == "null" and "null" in kinds):
             return text
         try:
-            return json.loads(text, parse_constant=_refuse)
+            return _loads(text, strict=True)
         except (ValueError, RecursionError):
             return text
 
@@ -81,9 +84,12 @@ def make_call(name: str, arguments: Any) -> ToolCall | None:
 
 
 def parse_json(text: str) -> Any:
-    """The JSON value of a text; None where it is no JSON. `null` is None too."""
+    """The JSON value of a text; None where it is no JSON. `null` is None too.
+
+    Halves of surrogate pairs, which no answer can carry, become U+FFFD.
+    """
     try:
-        return json.loads(text, strict=False, parse_constant=_refuse)
+        return _loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
 
@@ -96,8 +102,28 @@ def numbered(calls: Iterable[ToolCall], start: int) -> tuple[ToolCall, ...]:
     )
 
 
+def _loads(text: str, *, strict: bool) -> Any:
+    value = json.loads(text, strict=strict, parse_constant=_refuse, parse_float=_finite)
+    return _without_surrogates(value) if _ESCAPED_SURROGATE.search(text) else value
+
+
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits} is beyond all numbers")
+    return value
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return [_without_surrogates(item) for item in value] if isinstance(value, list) else value
 
 
 class JsonScanner:

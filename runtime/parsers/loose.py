@@ -7,12 +7,13 @@ is in another form, is cut, or calls a tool that there is not.
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Callable
 from typing import Any
 
 from ..messages import ToolCall
-from .calls import Toolbox, calls_of, make_call, parse_json
+from .calls import JsonScanner, Toolbox, calls_of, make_call, parse_json
 
 # GLM: the name, then pairs of tags. Qwen3-coder: the name and each key in a tag. MiniMax and
 # DeepSeek 3.2: the same with attributes. Other DeepSeeks: an optional kind, the name, and JSON,
@@ -30,10 +31,39 @@ def read_loose(body: str, tools: Toolbox) -> list[ToolCall] | None:
     """The calls in a block's body; None where it is in none of the known forms."""
     if body.lstrip().startswith("<function="):
         return _read_functions(body, tools)
+    if body.lstrip().startswith(_INVOKES):
+        return _read_invokes(body, tools)
     for mark, read in _READERS:
         if mark in body:
             return read(body, tools)
     return _read_glm(body, tools) or calls_of(parse_json(body), tools)
+
+
+_INVOKES = ("<invoke name=", "<｜DSML｜invoke name=")
+
+
+def is_open(body: str) -> bool:
+    """Whether a body stops within a value: a closing mark there is a part of the value."""
+    text = body.strip()
+    if text.startswith(("{", "[")):
+        return JsonScanner(0).end(text) is None
+    if text.startswith("<function="):
+        begin, ends = "<parameter=", ["</parameter>", "</function>"]
+    elif text.startswith(_INVOKES):
+        begin, ends = "parameter name=", ["parameter>", "invoke>"]
+    else:
+        begin, ends = "<arg_value>", ["</arg_value>"]
+    return text.rfind(begin) > max(map(text.rfind, ends))
+
+
+def is_whole(body: str) -> bool:
+    """Whether a body shows that it is whole where its closing mark has not come."""
+    text = body.strip()
+    if text.startswith("<function="):
+        rest = text.rpartition("<function=")[2]
+        return rest.endswith("</function>") or rest.partition(">")[2].lstrip().startswith("{")
+    behind = (body.rpartition(mark)[2] for mark, _ in _READERS if mark in body)
+    return text.startswith(("{", "[", *_INVOKES)) or any(rest.strip() for rest in behind)
 
 
 def _read_functions(body: str, tools: Toolbox) -> list[ToolCall] | None:
@@ -126,7 +156,6 @@ def _read_kimi(body: str, tools: Toolbox) -> list[ToolCall] | None:
 _READERS: tuple[tuple[str, Callable[[str, Toolbox], list[ToolCall] | None]], ...] = (
     (_SEPARATOR, _read_separated),
     (_KIMI_MARK, _read_kimi),
-    ("invoke name=", _read_invokes),
 )
 
 
@@ -139,8 +168,16 @@ def read_python_call(text: str, tools: Toolbox) -> ToolCall | None:
     match = _CODE.fullmatch(text)
     if match is None or match[1] not in tools:
         return None
-    calls = _python_calls(f"f({match[2]})")
-    return ToolCall(match[1], calls[0][1]) if calls and len(calls) == 1 else None
+    try:
+        node = ast.parse(f"f({match[2]})", mode="eval").body
+        if not isinstance(node, ast.Call) or node.args:
+            return None
+        found = {each.arg: _value(each.value) for each in node.keywords if each.arg}
+        # What Python alone knows, as sets and bytes, is no JSON.
+        arguments = parse_json(json.dumps(found, allow_nan=False))
+    except (TypeError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    return ToolCall(match[1], arguments) if isinstance(arguments, dict) else None
 
 
 def read_python(body: str, tools: Toolbox) -> list[ToolCall] | None:
@@ -148,26 +185,22 @@ def read_python(body: str, tools: Toolbox) -> list[ToolCall] | None:
     single = read_python_call(body, tools)
     if single is not None:
         return [single]
-    found = _python_calls(body.strip())
-    if not found or not all(name in tools for name, _ in found):
-        return calls_of(parse_json(body), tools)
-    return [ToolCall(name, arguments) for name, arguments in found]
+    found = [read_python_call(source, tools) for source in _python_parts(body.strip())]
+    calls = [call for call in found if call is not None]
+    return calls if calls and len(calls) == len(found) else calls_of(parse_json(body), tools)
 
 
-def _python_calls(source: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """Names and keyword arguments of calls in Python; None for anything else."""
+def _python_parts(source: str) -> list[str]:
+    """The texts of the items of a list, or of the lines; empty for what is no Python."""
     try:
-        lines = [node.value for node in ast.parse(source).body if isinstance(node, ast.Expr)]
+        statements = ast.parse(source).body
+        lines = [node.value for node in statements if isinstance(node, ast.Expr)]
+        if len(lines) < len(statements):
+            return []
         nodes = lines[0].elts if len(lines) == 1 and isinstance(lines[0], ast.List) else lines
-        calls = [node for node in nodes if isinstance(node, ast.Call) and not node.args]
-        if len(calls) < len(nodes):
-            return None
-        return [
-            (ast.unparse(call.func), {k.arg: _value(k.value) for k in call.keywords if k.arg})
-            for call in calls
-        ]
+        return [ast.get_source_segment(source, node) or "" for node in nodes]
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
+        return []
 
 
 def _value(node: ast.expr) -> Any:

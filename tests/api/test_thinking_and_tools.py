@@ -131,3 +131,31 @@ def test_a_tool_that_is_no_function_is_refused(
     body = {"model": thinker, "messages": HELLO, "input": "Hi", "tool_choice": choice}
     reply = client.post(path, json={**body, "tools": [tool]})
     assert (reply.status_code, reply.json["error"]["message"]) == (400, text)
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/chat": {"messages": HELLO, "tools": [TOOL]},
+    "/v1/chat/completions": {"messages": HELLO, "tools": [TOOL]},
+    "/v1/responses": {"input": "Hi", "tools": [{"type": "function", "name": "time"}]},
+    "/v1/messages": {
+        "max_tokens": 9,
+        "messages": HELLO,
+        "tools": [{"name": "time", "input_schema": {"type": "object"}}],
+    },
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("value", ['"\\ud83d"', "1e999", "9" * 5000, "[" * 900 + "]" * 900])
+def test_a_call_with_an_odd_value_breaks_no_answer(
+    client: WebClient, thinker: str, runtime: ScriptedRuntime, path: str, stream: bool, value: str
+) -> None:
+    runtime.steps = words(
+        f'<tool_call>{{"name": "time", "arguments": {{"at": {value}}}}}</tool_call>'
+    )
+    answer = client.post(path, json={"model": thinker, "stream": stream, **BODIES[path]})
+    text = answer.text
+    assert answer.status_code == 200
+    assert "internal server error" not in text
+    assert "Infinity" not in text

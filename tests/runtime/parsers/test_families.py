@@ -62,7 +62,7 @@ def test_calls_come_out_as_they_were_meant(family: str, scenario: str) -> None:
     assert parse(family, *text) == output
 
 
-@pytest.mark.parametrize("family", [name for name in NAMES if name not in PYTHON])
+@pytest.mark.parametrize("family", NAMES)
 def test_tools_may_have_odd_names(family: str) -> None:
     calls: list[Call] = [("odd-näme.v2", {"city": "Oslo"})]
     assert called(parse(family, write(family, calls))) == calls
@@ -88,6 +88,33 @@ def test_a_call_of_a_tool_that_is_not_there_is_text(family: str) -> None:
     output = parse(family, write(family, [("nope", {"city": "Oslo"})]))
     assert output.tool_calls == ()
     assert "Oslo" in output.content
+
+
+@pytest.mark.parametrize(
+    ("family", "closing"),
+    [("qwen3-coder", "</tool_call>"), ("glm", "</tool_call>"), ("nemotron", "</TOOLCALL>")],
+)
+def test_a_closing_mark_in_a_value_is_a_part_of_it(family: str, closing: str) -> None:
+    calls: list[Call] = [("weather", {"city": f"print('{closing}')", "days": 2}), OSLO]
+    text = write(family, calls)
+    assert called(parse(family, text)) == called(parse(family, *text)) == calls
+
+
+# The end of a call of gpt-oss is an end of generation, so that one without arguments looks cut.
+@pytest.mark.parametrize("family", [name for name in NAMES if name != "harmony"])
+def test_a_call_that_was_cut_is_no_call_of_less(family: str) -> None:
+    tools = [*TOOLS, {"type": "function", "function": {"name": "weat"}}]
+    text = write(family, [OSLO])
+    for cut in range(1, len(text)):
+        for call in parse(family, text[:cut], tools=tools).tool_calls:
+            assert (call.name, dict(call.arguments)) == OSLO
+
+
+@pytest.mark.parametrize("family", PYTHON)
+@pytest.mark.parametrize("value", ["{1, 2}", "b'x'", "...", "1e999", "{(1, 2): 3}", "f(1)"])
+def test_a_value_that_is_no_json_makes_no_call(family: str, value: str) -> None:
+    text = write(family, [OSLO]).replace("2", value)
+    assert parse(family, text) == Output(text)
 
 
 @pytest.mark.parametrize("family", NAMES)
