@@ -179,7 +179,12 @@ class Commands:
     def _set_think(self, value: str) -> None:
         if value not in _THINK and value not in _LEVELS:
             raise InvalidOption(f"unknown level {value!r}", hint="/set think low, medium or high")
-        self.session.think = _THINK.get(value, value)
+        think = _THINK.get(value, value)
+        if think:
+            shown = self.client.request("POST", "/api/show", {"model": self.session.model})
+            if "thinking" not in shown.get("capabilities", []):
+                raise InvalidOption(f'"{self.session.model}" does not support thinking')
+        self.session.think = think
 
 
 def parameter_value(name: str, text: str) -> Any:

@@ -18,7 +18,7 @@ SHOWN = {
     "system": "Be brief.",
     "license": "MIT",
     "details": {"family": "llama", "parameter_size": "134.52M", "quantization_level": "Q4_1"},
-    "capabilities": ["completion", "tools"],
+    "capabilities": ["completion", "tools", "thinking"],
 }
 
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -39,6 +39,8 @@ class Server:
         self.asked.append((path, body))
         if body and body.get("model") == "nothing":
             raise NotFound("model 'nothing' not found")
+        if body and body.get("model") == "llama":
+            return {"capabilities": ["completion"]}
         return ANSWERS.get(path, {})
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any], None, None]:
@@ -113,6 +115,15 @@ def test_what_commands_say(prompt: Prompt, line: str, text: str) -> None:
 def test_settings(prompt: Prompt, line: str, name: str, value: Any) -> None:
     prompt(line)
     assert getattr(prompt.session, name) == value
+
+
+def test_a_model_that_cannot_think_is_not_told_to(prompt: Prompt) -> None:
+    prompt("/load llama")
+    for line in ("/set think", "/set think high"):
+        with pytest.raises(InvalidInput, match='"llama" does not support thinking'):
+            prompt(line)
+    prompt("/set think false")
+    assert prompt.session.think is False
 
 
 def test_history_can_be_kept_or_not(prompt: Prompt) -> None:
