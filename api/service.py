@@ -21,7 +21,7 @@ from pannier.pkgmgr.transfer.events import OnEvent, ignore
 from pannier.runtime.demands import FREE_CHOICES, constraint_for
 from pannier.runtime.errors import UnsupportedRequest
 from pannier.runtime.images import check_images
-from pannier.runtime.interface import Embeddings, LoadedModel, Runtime, never
+from pannier.runtime.interface import Embeddings, GenerationStream, LoadedModel, Runtime, never
 from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
 from pannier.runtime.prompt import ChatPrompt
@@ -342,6 +342,7 @@ class Service:
             ),
             lambda late: late.cancel(),
         )
+        _check_tokens(context, stream)
         parser = prompt.parser(expects_call=call.tool_choice not in FREE_CHOICES)
         return Answer(
             stream,
@@ -362,6 +363,16 @@ def _over() -> Iterator[Gone]:
         yield event.is_set
     finally:
         event.set()
+
+
+def _check_tokens(tokens: Sequence[int], stream: GenerationStream) -> None:
+    """Only its model knows which tokens there are."""
+    size = stream.model.info.vocabulary_size
+    if not all(0 <= token < size for token in tokens):
+        stream.cancel()
+        raise UnsupportedRequest(
+            f"token ids of {stream.model.source.name} are from 0 to {size - 1}"
+        )
 
 
 def _known_adapters(options: Options, model: StoredModel) -> tuple[tuple[int, float], ...] | None:

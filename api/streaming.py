@@ -32,8 +32,6 @@ TRUNCATED_HEADER = "X-Pannier-Truncated"
 TRUNCATED_MESSAGES_HEADER = "X-Pannier-Truncated-Messages"
 PING = b": ping\n\n"
 
-# `json.dumps` would make an encoder for every token.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 # How long each of several answers is listened to in turn.
 _TURN_S = 0.005
 

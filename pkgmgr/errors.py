@@ -113,6 +113,10 @@ class InvalidGGUF(InvalidInput):
         self.reason = reason
 
 
+class NotGGUF(InvalidGGUF):
+    """A file is in another format altogether."""
+
+
 class InvalidKey(InvalidInput):
     """A key file, or the passphrase given for it, cannot be used."""
 

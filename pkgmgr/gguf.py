@@ -13,7 +13,7 @@ from array import array
 from types import MappingProxyType
 from typing import Protocol
 
-from .errors import InvalidGGUF
+from .errors import InvalidGGUF, NotGGUF
 from .gguf_bounds import check
 from .gguf_types import (
     ARRAY,
@@ -72,7 +72,7 @@ def read_header(stream: Stream, *, size: int, name: str, arrays: bool = True) ->
     """
     cursor = _Cursor(stream, size, name)
     if cursor.take(4) != MAGIC:
-        raise InvalidGGUF(name, "it does not begin with the letters GGUF")
+        raise NotGGUF(name, "it does not begin with the letters GGUF")
     version = cursor.unpack(_U32)
     if version not in (2, 3):
         raise InvalidGGUF(name, _bad_version(version))

@@ -9,7 +9,13 @@ from flask import Blueprint, Response, request
 from pannier.pkgmgr import operations
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
-from pannier.pkgmgr.errors import BlobNotFound, InvalidDigest, InvalidReference, ModelNotFound
+from pannier.pkgmgr.errors import (
+    BlobNotFound,
+    InvalidDigest,
+    InvalidReference,
+    ModelNotFound,
+    NotGGUF,
+)
 from pannier.pkgmgr.modelfile.build import assemble
 from pannier.pkgmgr.modelfile.gather import StoredFile
 from pannier.pkgmgr.modelfile.parameters import check_values
@@ -165,13 +171,16 @@ def _create(service: Service, body: CreateRequest) -> Response:
             operations.pull(service.store, base, settings=service.settings, on_event=on_event)
 
         say("parsing GGUF")
-        descriptor = assemble(
-            service.store,
-            ingredients,
-            reference,
-            fetch=fetch,
-            quantizer=quantizer(kind, say) if kind else None,
-        )
+        try:
+            descriptor = assemble(
+                service.store,
+                ingredients,
+                reference,
+                fetch=fetch,
+                quantizer=quantizer(kind, say) if kind else None,
+            )
+        except NotGGUF as error:
+            raise RequestError(400, "supplied file was not in GGUF format") from error
         for layer in service.library.layers(descriptor.digest):
             say(f"using existing layer {layer}")
         for status in ("writing manifest", "success"):

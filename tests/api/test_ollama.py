@@ -17,6 +17,7 @@ from support.tinyvision import png
 from support.web import Reply, WebClient
 
 from pannier.api.server import Server
+from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.modelfile.build import create
 from pannier.pkgmgr.modelfile.syntax import parse
 from pannier.pkgmgr.reference import Reference
@@ -134,6 +135,18 @@ def test_generate_answers_with_response_and_context(
     assert last["context"] == [1, 2]
     assert last["response"] == ""
     assert runtime.requests[-1].want_context
+
+
+@pytest.mark.parametrize("token", [-1, 300, 10**30])
+def test_a_token_that_the_model_has_not_is_refused(
+    client: WebClient, runtime: ScriptedRuntime, token: int
+) -> None:
+    reply = post(client, "/api/generate", model="tiny", prompt="Hi", context=[5, token])
+    assert reply.status_code == 400
+    assert reply.json["error"] == "token ids of tiny:latest are from 0 to 299"
+    reply = post(client, "/v1/completions", model="tiny", prompt=[token])
+    assert reply.status_code == 400
+    assert all(stream.cancelled.is_set() for stream in runtime.streams)
 
 
 def test_context_goes_before_the_prompt_and_replaces_example_messages(
@@ -282,6 +295,21 @@ def test_a_model_is_created_from_an_uploaded_blob(client: WebClient, template_ho
     shown = post(client, "/api/show", model="made").json
     assert shown["system"] == "S"
     assert shown["parameters"].count("stop") == 2
+
+
+@pytest.mark.parametrize("field", ["files", "adapters"])
+def test_an_uploaded_file_that_is_no_gguf_is_refused_in_ollamas_words(
+    client: WebClient, field: str
+) -> None:
+    data = b"not a model"
+    digest = Digest.of(data)
+    assert client.post(f"/api/blobs/{digest}", data=data).status_code == 201
+    body = {"model": "new", "from": "tiny", field: {"a.safetensors": str(digest)}, "stream": False}
+    if field == "files":
+        del body["from"]
+    reply = post(client, "/api/create", **body)
+    assert reply.status_code == 400
+    assert reply.json == {"error": "supplied file was not in GGUF format"}
 
 
 def test_a_model_is_created_on_top_of_another(client: WebClient) -> None:
