@@ -21,7 +21,14 @@ from pannier.pkgmgr.transfer.events import OnEvent, ignore
 from pannier.runtime.demands import FREE_CHOICES, constraint_for
 from pannier.runtime.errors import UnsupportedRequest
 from pannier.runtime.images import check_images
-from pannier.runtime.interface import Embeddings, GenerationStream, LoadedModel, Runtime, never
+from pannier.runtime.interface import (
+    Caller,
+    Embeddings,
+    GenerationStream,
+    LoadedModel,
+    Runtime,
+    never,
+)
 from pannier.runtime.messages import Message, Think
 from pannier.runtime.options import Options, split_options
 from pannier.runtime.prompt import ChatPrompt
@@ -226,7 +233,7 @@ class Service:
                     truncate=call.truncate,
                     options=options.load,
                     keep_alive_s=call.keep_alive_s,
-                    gone=over,
+                    caller=Caller(call.client, call.priority, over),
                 ),
             )
 
@@ -246,7 +253,7 @@ class Service:
                     texts,
                     options=options.load,
                     keep_alive_s=call.keep_alive_s,
-                    gone=over,
+                    caller=Caller(call.client, call.priority, over),
                 ),
             )
 

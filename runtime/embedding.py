@@ -10,12 +10,11 @@ import ctypes
 import math
 import re
 from array import array
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from .backend import Row
+from .embeddingqueue import EmbeddingJob, EmbeddingQueue, Text
 from .errors import EngineError, LoadError
 from .model import Model
 from .rows import RowBatch
@@ -23,26 +22,19 @@ from .rows import RowBatch
 # Tokens in one decode, and so in one text at most (Ollama's batch for embedding models too).
 MAX_TOKENS = 2048
 MAX_TEXTS = 64
+# Tokens of several texts in one decode. The library keeps logits of a whole vocabulary for each
+# token, twice: 2048 tokens of a 49k vocabulary took 800 MB, and are no faster.
+PACKED_TOKENS = 512
 # llama.cpp's pooling types.
 _NONE, _MEAN, _LAST, _RANK = 0, 1, 3, 4
 
 
-@dataclass(slots=True)
-class EmbeddingJob:
-    """Texts of one request, as tokens; `vectors` fill up, `missing` counts down."""
-
-    key: int
-    texts: list[list[int]]
-    vectors: list[bytes] = field(default_factory=list)
-    missing: int = 0
-
-    def __post_init__(self) -> None:
-        self.vectors = [b""] * len(self.texts)
-        self.missing = len(self.texts)
-
-
 class Embedder:
-    """One context for embeddings. Used by the engine's thread."""
+    """One context for embeddings. Used by the engine's thread.
+
+    Attributes:
+        queue: of texts none of which is longer than `max_tokens`.
+    """
 
     def __init__(self, model: Model, *, context_length: int, threads: int) -> None:
         """Make the context.
@@ -56,6 +48,9 @@ class Embedder:
         self.pooling = _pooling(model)
         params = api.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
+        if self.pooling == _LAST and model.is_causal:
+            # Its last part has the last token; what other kinds pool must be in one part.
+            params.n_ubatch = min(PACKED_TOKENS, self.max_tokens)
         params.n_seq_max = MAX_TEXTS
         params.n_threads = params.n_threads_batch = threads
         params.embeddings = True
@@ -71,37 +66,32 @@ class Embedder:
         self.width = int(
             api.llama_model_n_cls_out(model.handle) if self.is_ranker else _width(api, model)
         )
-        self._waiting: deque[tuple[EmbeddingJob, int]] = deque()
+        self.queue = EmbeddingQueue()
 
     @property
     def is_ranker(self) -> bool:
         """Whether the model scores texts against a query, instead of embedding them."""
         return self.pooling == _RANK
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no text waits."""
-        return not self._waiting
-
     def use_threads(self, count: int) -> None:
         """Decode with so many threads from now on."""
         self._api.llama_set_n_threads(self._context, count, count)
 
-    def add(self, job: EmbeddingJob) -> None:
-        """Queue a request's texts, none of them empty or longer than `max_tokens`."""
-        self._waiting.extend((job, number) for number in range(len(job.texts)))
+    def take(self, most_tokens: int) -> list[Text]:
+        """The texts of the next batch, of so many tokens in all; at least one text."""
+        return self.queue.take(MAX_TEXTS, min(most_tokens, PACKED_TOKENS))
 
-    def cancel(self, key: int) -> None:
-        """Forget a request's texts."""
-        self._waiting = deque(entry for entry in self._waiting if entry[0].key != key)
-
-    def step(self) -> list[EmbeddingJob]:
+    def compute(self, texts: list[Text]) -> list[EmbeddingJob]:
         """Compute one batch; returns the requests that are done with it.
 
         Raises:
-            EngineError: the library cannot decode; all requests of the batch are lost.
+            EngineError: the library cannot decode.
         """
-        entries, rows = self._pack()
+        rows = [
+            Row(token, at, sequence, True)
+            for sequence, (job, number) in enumerate(texts)
+            for at, token in enumerate(job.texts[number])
+        ]
         if self._memory:
             self._api.llama_memory_clear(self._memory, False)
         status = self._api.llama_decode(self._context, self._batch.fill(rows))
@@ -109,35 +99,18 @@ class Embedder:
             raise EngineError(f"the engine cannot embed (status {status})")
         self._api.llama_synchronize(self._context)
         done = []
-        for sequence, (job, number) in enumerate(entries):
+        for sequence, (job, number) in enumerate(texts):
             job.vectors[number] = self._vector(sequence)
             job.missing -= 1
             if not job.missing:
                 done.append(job)
         return done
 
-    def waiting_keys(self) -> set[int]:
-        """The requests that have texts waiting."""
-        return {job.key for job, _ in self._waiting}
-
     def close(self) -> None:
         """Free the context. Idempotent."""
         if self._context:
             self._api.llama_free(self._context)
             self._context = None
-
-    def _pack(self) -> tuple[list[tuple[EmbeddingJob, int]], list[Row]]:
-        entries: list[tuple[EmbeddingJob, int]] = []
-        rows: list[Row] = []
-        while self._waiting and len(entries) < MAX_TEXTS:
-            job, number = self._waiting[0]
-            tokens = job.texts[number]
-            if len(rows) + len(tokens) > self.max_tokens:
-                break
-            sequence = len(entries)
-            rows += [Row(token, at, sequence, True) for at, token in enumerate(tokens)]
-            entries.append(self._waiting.popleft())
-        return entries, rows
 
     def _vector(self, sequence: int) -> bytes:
         pointer = self._api.llama_get_embeddings_seq(self._context, sequence)

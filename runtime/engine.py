@@ -78,6 +78,13 @@ class Engine:
         """Whether a step would do nothing."""
         return self.scheduler.is_idle
 
+    @property
+    def spare_ns(self) -> float | None:
+        """How long other work may take before the next step; None where no stream waits for it."""
+        if all(sequence.is_prefilling for sequence in self.scheduler.running):
+            return None
+        return self._pace.spare_ns
+
     def stats(self) -> EngineStats:
         """What it has done, and what it has at hand."""
         scheduler = self.scheduler

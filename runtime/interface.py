@@ -62,6 +62,21 @@ class LoadedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who waits for vectors or scores.
+
+    Attributes:
+        client: whose request it is; texts of different clients get equal shares.
+        priority: lower goes first.
+        gone: whether nobody waits any more; then no further batch is computed.
+    """
+
+    client: str = ""
+    priority: int = 0
+    gone: Callable[[], bool] = never
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
     """One row per text: a vector of length 1, or a single score of relevance.
 
@@ -141,11 +156,9 @@ class Runtime(Protocol):
         truncate: bool = True,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        gone: Callable[[], bool] = never,
+        caller: Caller | None = None,
     ) -> Embeddings:
         """A vector for each text, all in as few decode calls as they fit.
-
-        Once `gone` is true nobody waits for them any more, and no further batch is computed.
 
         Raises:
             ContextOverflow: a text is too long, and may not lose its end.
@@ -161,11 +174,9 @@ class Runtime(Protocol):
         *,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        gone: Callable[[], bool] = never,
+        caller: Caller | None = None,
     ) -> Embeddings:
         """How relevant each text is to a query: one score per row, higher is better.
-
-        `gone` is as in `embed`.
 
         Raises:
             UnsupportedRequest: the model has no head for it.

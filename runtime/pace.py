@@ -40,14 +40,19 @@ class Pace:
             return 0
         if self._prefill_row_ns <= 0:
             return min(FIRST_ROWS, self._batch_size)
-        step = self._stream_step_ns
-        extra = max((GAP - 1) * step, SHORT_NS - step) * max(1.0, crowd)
+        extra = self.spare_ns * max(1.0, crowd)
         return max(MIN_ROWS, min(self._batch_size, int(extra / self._prefill_row_ns)))
 
     @property
     def stream_step_ns(self) -> float:
         """What a step of streams alone takes; 0 while unknown."""
         return self._stream_step_ns
+
+    @property
+    def spare_ns(self) -> float:
+        """What may be done beside a step of streams without a gap that anybody sees."""
+        step = self._stream_step_ns
+        return max((GAP - 1) * step, SHORT_NS - step)
 
     @property
     def row_share(self) -> float:

@@ -30,7 +30,7 @@ from .errors import (
     LoadError,
     RunnerDied,
 )
-from .interface import never
+from .interface import Caller, never
 from .isolation import scrubbed_environment, signal_name
 from .machine import RunnerLimits
 from .memory import MemoryPlan
@@ -123,11 +123,13 @@ class RunnerProcess:
         stream.wait_accepted()
         return stream
 
-    def call(self, op: str, *, gone: Callable[[], bool] = never, **facts: Any) -> Any:
-        """One question with one answer: `tokenize`, `detokenize`; cancelled when `gone` says so."""
+    def call(self, op: str, *, caller: Caller | None = None, **facts: Any) -> Any:
+        """One question with one answer: `embed`, `tokenize`; cancelled when its caller has gone."""
         stream = self._open(lambda: None)
+        if caller is not None:
+            facts |= {"client": caller.client, "priority": caller.priority}
         self._send({"op": op, "key": stream.key, **facts})
-        return stream.wait_result(gone)
+        return stream.wait_result(never if caller is None else caller.gone)
 
     def cancel(self, key: int) -> None:
         """End a request; its stream gets a last delta."""

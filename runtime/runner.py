@@ -220,7 +220,7 @@ class Runner:
             if engine is not None and not engine.is_idle:
                 self._tell(engine.step())
             if not embedding.is_idle:
-                embedding.step()
+                embedding.step(None if engine is None else engine.spare_ns)
 
     def _read(self) -> None:
         while True:

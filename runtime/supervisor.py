@@ -18,7 +18,7 @@ from pannier.pkgmgr.gguf import Header
 from .crashes import CrashLog
 from .draftplan import with_draft
 from .errors import CrashedInLoading, LoadError, RunnerDied
-from .interface import FOREVER, Embeddings, LoadedModel, ModelSource, never
+from .interface import FOREVER, Caller, Embeddings, LoadedModel, ModelSource
 from .kernels import cpu_features, kernel_advice
 from .machine import Machine
 from .memory import MemoryPlan
@@ -141,10 +141,10 @@ class Supervisor:
         truncate: bool = True,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        gone: Callable[[], bool] = never,
+        caller: Caller | None = None,
     ) -> Embeddings:
         """See `interface.Runtime.embed`."""
-        facts = {"texts": [*texts], "truncate": truncate, "gone": gone}
+        facts = {"texts": [*texts], "truncate": truncate, "caller": caller or Caller()}
         return embeddings_of(*self._ask(source, "embed", options, keep_alive_s, **facts))
 
     def rank(
@@ -155,10 +155,10 @@ class Supervisor:
         *,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        gone: Callable[[], bool] = never,
+        caller: Caller | None = None,
     ) -> Embeddings:
         """See `interface.Runtime.rank`."""
-        facts = {"query": query, "texts": [*texts], "truncate": True, "gone": gone}
+        facts = {"query": query, "texts": [*texts], "truncate": True, "caller": caller or Caller()}
         return embeddings_of(*self._ask(source, "rank", options, keep_alive_s, **facts))
 
     def loaded(self) -> tuple[LoadedModel, ...]:

@@ -9,8 +9,12 @@ from support.models import smollm2, source_of
 from support.tinybert import tiny_bert
 
 from pannier.runtime.embedding import fit
+from pannier.runtime.embeddingdesk import EmbeddingDesk
 from pannier.runtime.errors import ContextOverflow, EngineError, UnsupportedRequest
-from pannier.runtime.interface import ModelSource
+from pannier.runtime.frames import Message
+from pannier.runtime.interface import Caller, ModelSource
+from pannier.runtime.model import Model
+from pannier.runtime.native import native
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.supervisor import Supervisor
 
@@ -55,7 +59,7 @@ def test_texts_that_nobody_waits_for_are_given_up(
 ) -> None:
     texts = ["apple pie is good " * 20] * 20_000
     with pytest.raises(EngineError, match="cancelled"):
-        supervisor.embed(encoder, texts, gone=lambda: True)
+        supervisor.embed(encoder, texts, caller=Caller(gone=lambda: True))
     assert len(supervisor.embed(encoder, texts[:1]).rows) == 1
     assert supervisor.loaded()[0].busy == 0
 
@@ -117,3 +121,57 @@ def test_embedding_and_chat_share_a_model(supervisor: Supervisor, decoder: Model
     usage = list(stream)[-1].usage
     assert usage is not None
     assert usage.completion_tokens == 20
+
+
+@pytest.fixture
+def sent() -> list[Message]:
+    """What a desk has sent."""
+    return []
+
+
+@pytest.fixture
+def desk(tmp_path: Path, sent: list[Message]) -> Iterator[EmbeddingDesk]:
+    native().start()
+    model = Model.load([tiny_bert(tmp_path / "bert.gguf")], LoadOptions())
+    yield EmbeddingDesk(model, context_length=64, threads=1, send=sent.append)
+    model.close()
+
+
+def ask(desk: EmbeddingDesk, key: int, texts: list[str], *, client: str = "") -> None:
+    facts = {"op": "embed", "key": key, "texts": texts, "truncate": True}
+    desk.add(desk.prepare({**facts, "client": client, "priority": 0}))
+
+
+def test_what_nobody_waits_for_any_more_is_not_computed(
+    desk: EmbeddingDesk, sent: list[Message]
+) -> None:
+    ask(desk, 1, ["a cat"] * 1000)
+    desk.step(None)
+    desk.cancel(1)
+    assert desk.is_idle
+    (end,) = sent
+    assert end["pieces"][0][0] == 1
+    desk.cancel(1)
+    assert sent == [end]
+
+
+def test_one_text_is_answered_before_the_thousands_of_another_client(
+    desk: EmbeddingDesk, sent: list[Message]
+) -> None:
+    ask(desk, 1, ["a cat"] * 1000, client="a")
+    desk.step(None)
+    ask(desk, 2, ["a dog"], client="b")
+    desk.step(None)
+    assert [message["key"] for message in sent] == [2]
+
+
+def test_beside_streams_one_text_follows_the_other(
+    desk: EmbeddingDesk, sent: list[Message]
+) -> None:
+    ask(desk, 1, ["a cat"] * 3)
+    desk.step(None)
+    ask(desk, 2, ["a cat", "a dog"])
+    desk.step(0.0)
+    assert [message["key"] for message in sent] == [1]
+    desk.step(0.0)
+    assert [message["key"] for message in sent] == [1, 2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from pannier.pkgmgr.digest import Digest
 from pannier.runtime.errors import ContextOverflow
-from pannier.runtime.interface import FOREVER, Embeddings, LoadedModel, ModelSource, never
+from pannier.runtime.interface import FOREVER, Caller, Embeddings, LoadedModel, ModelSource
 from pannier.runtime.request import (
     Delta,
     FinishReason,
@@ -131,10 +131,10 @@ class ScriptedRuntime:
         truncate: bool = True,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        gone: Callable[[], bool] = never,
+        caller: Caller | None = None,
     ) -> Embeddings:
         model = self.load(source, options=options, keep_alive_s=keep_alive_s)
-        self.on_vectors(gone)
+        self.on_vectors((caller or Caller()).gone)
         if any(len(text) > 1000 for text in texts) and not truncate:
             raise ContextOverflow(5000, 1000)
         lost = sum(max(0, len(text) - 1000) for text in texts)
@@ -149,10 +149,10 @@ class ScriptedRuntime:
         *,
         options: LoadOptions | None = None,
         keep_alive_s: float | None = None,
-        gone: Callable[[], bool] = never,
+        caller: Caller | None = None,
     ) -> Embeddings:
         model = self.load(source, options=options, keep_alive_s=keep_alive_s)
-        self.on_vectors(gone)
+        self.on_vectors((caller or Caller()).gone)
         rows = [[float(query in text)] for text in texts]
         return Embeddings(rows, sum(map(len, texts)), model)
 
