@@ -31,6 +31,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 # Rows of a step that have logits.
 _OUTPUTS = 40
+# Bytes for states of sequences that had to leave the cells, and for checkpoints of models whose
+# states cannot be cut (20 MB each for 3B parameters). They are wanted, not needed: of what a plan
+# leaves no more than a quarter is theirs.
+STATES_BUDGET = 1 << 30
+CHECKPOINTS_BUDGET = 1 << 29
+_COPIES_SHARE = 4
 # Sequences at a time when nobody says.
 DEFAULT_SEQUENCES = 16
 # A recurrent model's running sequences and the finished ones that are kept: a whole state each.
@@ -54,6 +60,7 @@ class MemoryPlan:
         is_on_gpus: whether all layers are.
         fits_gpus: whether what GPUs shall hold fits them.
         draft: how its draft model is loaded beside it; None where it goes without.
+        copies: bytes that saved states and checkpoints may take beside all that.
     """
 
     num_ctx: int
@@ -66,6 +73,26 @@ class MemoryPlan:
     is_on_gpus: bool = False
     fits_gpus: bool = True
     draft: MemoryPlan | None = None
+    copies: int = 0
+
+    @property
+    def states_budget(self) -> int:
+        """Bytes of `copies` for states of sequences; the rest is for checkpoints."""
+        return min(STATES_BUDGET, self.copies * 2 // 3)
+
+    @property
+    def checkpoints_budget(self) -> int:
+        """Bytes of `copies` for checkpoints."""
+        return min(CHECKPOINTS_BUDGET, self.copies // 3)
+
+    def with_copies(self, free: int) -> MemoryPlan:
+        """The plan where so many bytes of main memory are free, with a part for copies of states.
+
+        What other models may still take for theirs is not known; a quarter each leaves some.
+        """
+        left = max(0, free - self.in_main_memory)
+        most = STATES_BUDGET + CHECKPOINTS_BUDGET
+        return replace(self, copies=min(most, left // _COPIES_SHARE))
 
     @property
     def total(self) -> int:

@@ -204,6 +204,8 @@ class RunnerProcess:
             ),
             "num_ctx": self._plan.num_ctx,
             "num_contexts": self._plan.num_contexts,
+            "states_budget": self._plan.states_budget,
+            "checkpoints_budget": self._plan.checkpoints_budget,
             "states": None if states is None else str(states),
             "address_space": self._limits.address_space,
             "cpu_seconds": self._limits.cpu_seconds,

@@ -54,10 +54,6 @@ KEPT_SEQUENCES = 24
 MAX_SEQUENCES = 256
 # Requests that wait beyond this are refused, as Ollama's OLLAMA_MAX_QUEUE does.
 MAX_WAITING = 512
-# Bytes for states of sequences that had to leave the cells.
-STATES_BUDGET = 1 << 30
-# Bytes of them for checkpoints of models whose states cannot be cut: 20 MB each for 3B parameters.
-CHECKPOINTS_BUDGET = 1 << 29
 
 
 class Runner:
@@ -78,10 +74,9 @@ class Runner:
         draft = load["draft"]
         self._max_draft = most_drafted(options.draft_num_predict, has_model=draft is not None)
         params = self._context_params(options, load["num_contexts"])
-        folder = load["states"]
-        self._states = (
-            DiskStates(STATES_BUDGET, Path(folder)) if folder else HostStates(STATES_BUDGET)
-        )
+        folder, budget = load["states"], load["states_budget"]
+        self._states = DiskStates(budget, Path(folder)) if folder else HostStates(budget)
+        self._checkpoints = Checkpoints(load["checkpoints_budget"])
         self.num_cells = 0
         self.engine: Engine | None = None
         self._news: News | None = None
@@ -133,14 +128,13 @@ class Runner:
     ) -> Engine:
         backend = self._backend = LlamaBackend(self.model, params, adapters=adapters)
         self.num_cells = backend.num_cells
-        budget = CHECKPOINTS_BUDGET if backend.has_points else 0
         return Engine(
             backend,
             Vocabulary(self.model.pieces, self.model.end_tokens, self.model.control_tokens),
             context_length=self.context_length,
             max_running=options.num_parallel or DEFAULT_SEQUENCES,
             states=self._states,
-            checkpoints=Checkpoints(budget),
+            checkpoints=self._checkpoints,
             max_draft=self._max_draft,
             drafter=drafter,
         )

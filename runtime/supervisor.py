@@ -341,7 +341,7 @@ class Supervisor:
                     self._dismiss(victim)
             if victim is None:
                 if is_enough:
-                    return with_draft(plan, resident, headers[0], room)
+                    return with_draft(plan, resident, headers[0], room).with_copies(room.free)
                 raise out_of_room(resident, plan, others, room)
             victim.gone.wait(RELOAD_WAIT_S)
 

@@ -20,7 +20,13 @@ from pannier.runtime.draftplan import plan_draft
 from pannier.runtime.errors import LoadError, OutOfMemory, Quarantined, RunnerDied
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.machine import Machine, Room, RunnerLimits
-from pannier.runtime.memory import available_memory, cells_by_block, plan_memory
+from pannier.runtime.memory import (
+    CHECKPOINTS_BUDGET,
+    STATES_BUDGET,
+    available_memory,
+    cells_by_block,
+    plan_memory,
+)
 from pannier.runtime.process import RunnerProcess
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
 from pannier.runtime.speculate import MAX_STREAMS
@@ -55,6 +61,28 @@ def test_what_is_left_open_is_made_to_fit(tmp_path: Path) -> None:
     assert (hopeless.num_ctx, hopeless.num_contexts) == (512, 1)
     fixed = plan_memory([header], LoadOptions(num_ctx=1024, num_parallel=2), free=0)
     assert (fixed.num_ctx, fixed.num_contexts) == (1024, 2)
+
+
+def test_copies_of_states_take_no_more_than_a_part_of_what_a_plan_leaves(tmp_path: Path) -> None:
+    header = header_of(tiny_llama(tmp_path / "m.gguf"))
+    plan = plan_memory([header], LoadOptions(), free=1 << 40)
+    some = plan.with_copies(plan.total + (600 << 20))
+    assert (some.states_budget, some.checkpoints_budget) == (100 << 20, 50 << 20)
+    much = plan.with_copies(1 << 40)
+    assert (much.states_budget, much.checkpoints_budget) == (STATES_BUDGET, CHECKPOINTS_BUDGET)
+    none = plan.with_copies(plan.total)
+    assert (none.states_budget, none.checkpoints_budget) == (0, 0)
+
+
+@pytest.mark.engine
+def test_a_model_that_fits_exactly_runs_without_copies_of_states(
+    sources: list[ModelSource],
+) -> None:
+    plan = plan_memory([header_of(sources[0].files.weights[0])], LoadOptions(), free=1 << 40)
+    with Supervisor(machine=Machine(free_memory=lambda pinned: plan.total)) as supervisor:
+        stream = supervisor.generate(sources[0], endless())
+        assert next(iter(stream)).tokens
+        stream.cancel()
 
 
 def test_a_draft_model_is_counted_and_left_out_where_there_is_no_room(tmp_path: Path) -> None:
