@@ -106,9 +106,18 @@ class Backend(Protocol):
         """Compute rows of an image, at most `batch_size`; none of them has logits."""
 
     def sampler(
-        self, params: SamplingParams, history: Sequence[int], *, gate: TokenGate | None = None
+        self,
+        params: SamplingParams,
+        history: Sequence[int],
+        *,
+        gate: TokenGate | None = None,
+        intact: bool = False,
     ) -> TokenSampler:
-        """A sampler for one sequence whose prompt is `history`, and which `gate` restricts."""
+        """A sampler for one sequence whose prompt is `history`, and which `gate` restricts.
+
+        Where `intact` its draws leave no trace of the gate in a row, so that `logprobs` are the
+        model's.
+        """
 
     def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:
         """Draw a token for each (sampler, index of its row in the last decoded batch)."""

@@ -174,7 +174,12 @@ class LlamaBackend:
         return DecodeStatus.NO_ROOM if status == 1 else DecodeStatus.FAILED
 
     def sampler(
-        self, params: SamplingParams, history: Sequence[int], *, gate: TokenGate | None = None
+        self,
+        params: SamplingParams,
+        history: Sequence[int],
+        *,
+        gate: TokenGate | None = None,
+        intact: bool = False,
     ) -> TokenSampler:
         """See `Backend.sampler`."""
         return Sampler(
@@ -184,6 +189,7 @@ class LlamaBackend:
             history=history,
             prefilter=self._prefilter,
             gate=gate,
+            intact=intact,
         )
 
     def sample(self, drawn: Sequence[tuple[TokenSampler, int]]) -> list[int]:

@@ -255,7 +255,9 @@ class Engine:
             history = sequence.tokens
             if sequence.spans:
                 history = [token for token in history if token >= 0]
-            answer.sampler = self._backend.sampler(sequence.sampling, history, gate=answer.gate)
+            answer.sampler = self._backend.sampler(
+                sequence.sampling, history, gate=answer.gate, intact=answer.wants_logprobs
+            )
         return answer.sampler
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> Piece:

@@ -37,10 +37,15 @@ class Sampler:
         history: Iterable[int] = (),
         prefilter: float = TOP_P_PREFILTER,
         gate: TokenGate | None = None,
+        intact: bool = False,
     ) -> None:
-        """Build the chain; `history` are the prompt's tokens, which penalties look back at."""
+        """Build the chain; `history` are the prompt's tokens, which penalties look back at.
+
+        Where `intact` a row is after a draw as it was before, whatever `gate` ruled out.
+        """
         self._model = model
         self._gate = gate
+        self._intact = intact
         api = model.native.api
         self._sample = api.llama_sampler_sample
         self.seed = params.seed & _SEED_MASK if params.seed >= 0 else secrets.randbits(32)
@@ -61,11 +66,21 @@ class Sampler:
         if gate is None:
             token: int = self._sample(self.handle, context, row)
             return token
+        if not self._intact:
+            return self._draw(context, row, gate)
+        logits = self._logits(context, row)
+        before = logits.copy()
+        token = self._draw(context, row, gate)
+        logits[:] = before
+        return token
+
+    def _draw(self, context: Any, row: int, gate: TokenGate) -> int:
+        """Draw what a gate lets pass."""
         # A mask of the whole vocabulary costs more than a second draw, which is seldom needed; but
         # penalties would remember what was drawn in vain.
         if self._looks_back or gate.wants_mask:
             gate.restrict(self._logits(context, row))
-        token = self._sample(self.handle, context, row)
+        token: int = self._sample(self.handle, context, row)
         for _ in range(_MAX_REDRAWS):
             if gate.allows(token):
                 break

@@ -163,7 +163,12 @@ class ScriptedBackend:
         return DecodeStatus.DONE
 
     def sampler(
-        self, params: SamplingParams, history: Sequence[int], *, gate: TokenGate | None = None
+        self,
+        params: SamplingParams,
+        history: Sequence[int],
+        *,
+        gate: TokenGate | None = None,
+        intact: bool = False,
     ) -> TokenSampler:
         """See `Backend.sampler`."""
         return ScriptedSampler(params.seed)

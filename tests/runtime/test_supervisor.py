@@ -15,6 +15,7 @@ from support.gguf import tiny_llama
 from support.models import smollm2, source_of
 
 from pannier.pkgmgr.errors import InvalidGGUF
+from pannier.runtime.constraint import Constraint
 from pannier.runtime.errors import ContextOverflow, LoadError, RunnerDied
 from pannier.runtime.interface import ModelSource
 from pannier.runtime.request import (
@@ -23,6 +24,7 @@ from pannier.runtime.request import (
     LoadOptions,
     SamplingParams,
     Segment,
+    TokenLogprob,
 )
 from pannier.runtime.supervisor import Supervisor
 
@@ -146,6 +148,22 @@ def test_logprobs_name_the_drawn_token_and_the_likeliest(
         assert len(token.top) == 3
         assert token.top[0].data == token.data
         assert token.logprob == token.top[0].logprob <= 0
+
+
+def test_logprobs_are_the_models_also_under_a_grammar(
+    supervisor: Supervisor, source: ModelSource
+) -> None:
+    def first(**fields: object) -> TokenLogprob:
+        request = ask("Name three colours.", logprobs=4, max_tokens=4, **fields)
+        deltas = supervisor.generate(source, request)
+        return next(entry for delta in deltas for entry in delta.logprobs)
+
+    plain, held = first(), first(constraint=Constraint('start: "{}"'))
+    assert held.data.startswith(b"{")
+    assert held.logprob < plain.top[0].logprob
+    assert [entry.data for entry in held.top] == [entry.data for entry in plain.top]
+    for one, other in zip(held.top, plain.top, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=0.5)
 
 
 def test_a_deterministic_request_repeats_beside_others(
