@@ -22,7 +22,7 @@ from .waiting import POLL_S, Gone, check
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of an answer. The last one has `finish` and `usage`."""
+    """A part of an answer. The last one has `finish`, `usage` and all `thinking_tokens`."""
 
     text: str = ""
     thinking: str = ""
@@ -32,6 +32,7 @@ class Piece:
     context: tuple[int, ...] = ()
     stop_text: str | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    thinking_tokens: int = 0
 
 
 class Answer:
@@ -64,6 +65,7 @@ class Answer:
         self._num_calls = 0
         self._many_calls = many_calls
         self._has_called = False
+        self._unsorted_tokens = self._thinking_tokens = 0
         self.model = stream.model
         self.name = name
         self.trimmed = trimmed
@@ -134,7 +136,10 @@ class Answer:
         """What a delta makes certain: nothing, or one piece for each kind of output."""
         self.usage = delta.usage or self.usage
         logprobs = () if self._has_called else delta.logprobs
+        self._unsorted_tokens += delta.tokens
         for output in self._outputs(delta):
+            self._thinking_tokens += self._unsorted_tokens if output.thinking else 0
+            self._unsorted_tokens = 0
             calls = tuple(self._numbered(call) for call in output.tool_calls)
             if calls and not self._many_calls:
                 calls, self._has_called = calls[:1], True
@@ -151,6 +156,7 @@ class Answer:
                 context=delta.context,
                 stop_text=delta.stop_text,
                 logprobs=logprobs,
+                thinking_tokens=0 if delta.finish is None else self._thinking_tokens,
             )
 
     def _outputs(self, delta: Delta) -> Iterator[Output]:

@@ -143,14 +143,14 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
     return convert.checked_tool({"type": "function", "function": tool.get("function") or inner})
 
 
-def usage_of(usage: Usage | None) -> dict[str, Any]:
+def usage_of(usage: Usage | None, thinking_tokens: int) -> dict[str, Any]:
     """Token counts."""
     usage = usage or Usage()
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": usage.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": thinking_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
 
@@ -161,5 +161,5 @@ def ending_of(piece: Piece) -> dict[str, Any]:
     return {
         "status": "incomplete" if is_cut else "completed",
         "incomplete_details": {"reason": "max_output_tokens"} if is_cut else None,
-        "usage": usage_of(piece.usage),
+        "usage": usage_of(piece.usage, piece.thinking_tokens),
     }

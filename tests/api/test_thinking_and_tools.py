@@ -51,6 +51,14 @@ def test_openai_gets_reasoning_and_calls_apart(client: WebClient, thinker: str) 
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "time", "arguments": "{}"}
 
 
+def test_responses_count_the_tokens_of_reasoning(client: WebClient, thinker: str) -> None:
+    body = {"model": thinker, "input": "Hi"}
+    usage = client.post("/v1/responses", json=body).json["usage"]
+    assert usage["output_tokens_details"] == {"reasoning_tokens": 3}
+    usage = client.post("/v1/responses", json={**body, "model": "tiny"}).json["usage"]
+    assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
+
+
 def test_show_tells_what_the_template_makes_possible(client: WebClient, thinker: str) -> None:
     shown = client.post("/api/show", json={"model": thinker}).json
     assert shown["capabilities"] == ["completion", "tools", "thinking"]
