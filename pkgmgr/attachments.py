@@ -84,7 +84,7 @@ def is_attachment(store: Store, entry: Entry) -> bool:
         return is_attachment_tag(tag)
     try:
         return store.manifest(entry.descriptor.digest).subject is not None
-    except (BlobNotFound, InvalidManifest):
+    except (BlobNotFound, IntegrityError, InvalidManifest):
         return False
 
 
@@ -272,7 +272,7 @@ def _stored(store: Store, entry: Entry, digest: Digest, stem: str) -> Attachment
         return None
     try:
         content = store.manifest(entry.descriptor.digest)
-    except (BlobNotFound, InvalidManifest):
+    except (BlobNotFound, IntegrityError, InvalidManifest):
         return None
     if not isinstance(content, Manifest) or (tag is None and _subject(content) != digest):
         return None

@@ -17,6 +17,7 @@ from .dialects import dialect_for, read_spec
 from .dialects.base import MAX_SMALL_BLOB
 from .digest import Digest
 from .errors import (
+    BlobNotFound,
     IntegrityError,
     InvalidManifest,
     InvalidOption,
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .transfer.registry import RegistryRepository
 
-# What `list` calls a manifest that no dialect reads.
+# What `list` calls a manifest that no dialect reads, and one that is gone or rotted.
 UNKNOWN = "unknown"
+DAMAGED = "damaged"
 INDEX = "index"
 
 
@@ -367,6 +369,8 @@ def _listed(store: Store, entry: Entry) -> Listed:
         manifest = content
     except ManifestError:
         return Listed(entry.reference, digest, entry.descriptor.size, entry.modified, UNKNOWN)
+    except (BlobNotFound, IntegrityError):
+        return Listed(entry.reference, digest, entry.descriptor.size, entry.modified, DAMAGED)
     size = manifest.size + manifest.descriptor.size
     return Listed(entry.reference, digest, size, entry.modified, _dialect_name(manifest))
 

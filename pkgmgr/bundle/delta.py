@@ -20,7 +20,7 @@ from pathlib import Path
 from .. import mediatypes, strictjson
 from ..descriptor import Descriptor
 from ..digest import Digest
-from ..errors import BlobNotFound, InvalidBundle, InvalidDigest
+from ..errors import BlobNotFound, DigestMismatch, InvalidBundle, InvalidDigest
 from ..manifest import Manifest
 from ..mediatypes import BLOCK_INDEX, DELTA
 from ..reference import Reference
@@ -77,12 +77,15 @@ def listed(bundle: Bundle) -> Deltas:
     """The deltas of a bundle by the digest of the blob that each makes."""
     found = {}
     for item in bundle.items:
-        if item.descriptor.artifact_type != DELTA:
+        if item.descriptor.artifact_type != DELTA or not bundle.exists(item.descriptor):
             continue
         manifest = bundle.manifest(item.descriptor.digest)
         if isinstance(manifest, Manifest) and len(manifest.layers) == 2:
             index, pack = manifest.layers
-            found[_target(bundle, manifest.config)] = Delta(manifest.config, index, pack)
+            try:
+                found[_target(bundle, manifest.config)] = Delta(manifest.config, index, pack)
+            except DigestMismatch:
+                bundle.damaged.add(manifest.config.digest)
     return found
 
 

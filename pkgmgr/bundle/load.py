@@ -96,7 +96,7 @@ def refuse_strays(bundle: Bundle) -> None:
     Raises:
         InvalidBundle: naming the first blob that belongs to nothing.
     """
-    if bundle.damage is None:
+    if bundle.damage is None and not bundle.damaged:
         needed = reachable_in(bundle, [item.descriptor for item in bundle.items])
         for digest in bundle.blobs.sizes:
             if digest not in needed:
@@ -136,7 +136,10 @@ def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event:
     for item in chosen:
         parts = parts_of(bundle, item, store)
         absent = [part for part in parts.values() if not _obtainable(store, bundle, deltas, part)]
-        if absent:
+        rotten = [part for part in absent if part.digest in bundle.damaged]
+        if rotten:
+            lacking.append(describe_damage(item, rotten))
+        elif absent:
             lacking.append(describe_lack(bundle, item, absent))
         else:
             ask_policy(store, bundle, item, on_event)
@@ -144,7 +147,7 @@ def complete(store: Store, bundle: Bundle, names: Sequence[Reference], on_event:
     everything = {digest: part for _, parts in wanted for digest, part in parts.items()}
     on_event(Planned(tuple(everything.values())))
     done = []
-    is_damaged = bundle.damage is not None
+    is_damaged = bundle.damage is not None or bool(bundle.damaged)
     for item, parts in wanted:
         damaged, baseless = _bring(store, bundle, deltas, parts, on_event)
         is_damaged = is_damaged or bool(damaged)

@@ -82,7 +82,7 @@ def verify(bundle: Bundle, *, on_event: OnEvent = ignore) -> tuple[str, ...]:
     todo = [known.get(d, Descriptor("", d, size)) for d, size in bundle.blobs.sizes.items()]
     on_event(Planned(tuple(todo)))
     bad = {part.digest for part in todo if not _is_whole(bundle, part, on_event)}
-    for model in held(bundle) if not bad & {i.descriptor.digest for i in bundle.items} else ():
+    for model in held(bundle):
         parts = parts_of(bundle, model.item)
         damaged = [part for part in parts.values() if part.digest in bad]
         if damaged:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,11 +19,13 @@ from ..descriptor import Descriptor
 from ..digest import Digest
 from ..errors import (
     BlobNotFound,
+    DigestMismatch,
     InvalidBundle,
     InvalidDigest,
     InvalidManifest,
     InvalidReference,
     ModelNotFound,
+    SizeMismatch,
     TruncatedBundle,
 )
 from ..manifest import MAX_MANIFEST_SIZE, Index, Manifest, parse
@@ -56,11 +58,13 @@ class Bundle:
     Attributes:
         items: what its index.json names, in order.
         damage: why less can be read than it should hold, None where all is well.
+        damaged: blobs that are known to be damaged; manifests among them count as absent.
     """
 
     def __init__(self, place: str, index: StoreIndex, blobs: Blobs) -> None:
         self.place = place
         self.damage: str | None = None
+        self.damaged: set[Digest] = set()
         self.items = tuple(_item(descriptor) for descriptor in index.descriptors)
         self.blobs = blobs
 
@@ -76,7 +80,9 @@ class Bundle:
         raise ModelNotFound(reference.familiar, place=self.place)
 
     def exists(self, descriptor: Descriptor) -> bool:
-        """Whether the bundle holds a blob in full length."""
+        """Whether the bundle holds a blob in full length, as far as is known in good order."""
+        if descriptor.digest in self.damaged:
+            return False
         return self.blobs.sizes.get(descriptor.digest) == descriptor.size
 
     @contextmanager
@@ -98,11 +104,27 @@ class Bundle:
             BlobNotFound, InvalidManifest, IntegrityError: as it is.
         """
         size = self.blobs.sizes.get(digest)
-        if size is None:
+        if size is None or digest in self.damaged:
             raise BlobNotFound(str(digest), place=self.place)
         if size > MAX_MANIFEST_SIZE:
             raise InvalidManifest(f"{size} bytes are over the limit", digest=str(digest))
         return parse(read_small(self, Descriptor("", digest, size)))
+
+    def note_damaged_manifests(self) -> None:
+        """Look at every manifest, so that a damaged one is no obstacle to the others."""
+        waiting = [item.descriptor for item in self.items]
+        seen: set[Digest] = set()
+        while waiting:
+            digest = waiting.pop().digest
+            if digest in seen:
+                continue
+            seen.add(digest)
+            try:
+                waiting += filter(is_manifest, self.manifest(digest).children)
+            except BlobNotFound:
+                continue
+            except (DigestMismatch, SizeMismatch):
+                self.damaged.add(digest)
 
     def attached(self, digest: Digest) -> tuple[attachments.Attachment, ...]:
         """What hangs on a manifest in this bundle."""
@@ -183,11 +205,13 @@ def open_bundle(path: Path) -> Iterator[Bundle]:
         InvalidBundle: where it is none.
         FileNotFoundError: where there is nothing of that name.
     """
-    if path.is_dir():
-        yield _open_directory(path)
-        return
-    with Volumes(find(path)) as volumes:
-        yield _open_tar(path, volumes)
+    with ExitStack() as closing:
+        if path.is_dir():
+            bundle = _open_directory(path)
+        else:
+            bundle = _open_tar(path, closing.enter_context(Volumes(find(path))))
+        bundle.note_damaged_manifests()
+        yield bundle
 
 
 def _open_tar(path: Path, volumes: Volumes) -> Bundle:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 
 from ..descriptor import Descriptor
 from ..digest import Digest
@@ -82,7 +81,7 @@ class _Staging:
         self._needed: dict[Digest, Descriptor] | None = None
         self._known: dict[Digest, Descriptor] = {}
         self._damage: str | None = None
-        self._has_bad_blobs = False
+        self._bad: set[Digest] = set()
 
     def run(self) -> Loaded:
         """Take in every member, then complete the models."""
@@ -98,10 +97,10 @@ class _Staging:
         if self._bundle is None or not self._has_layout:
             raise InvalidBundle(self._place, self._damage or "not an OCI archive")
         self._bundle.damage = self._damage
+        self._bundle.damaged |= self._bad
         if not self._damage:
             refuse_strays(self._bundle)
-        done = complete(self._store, self._bundle, self._names, self._on_event)
-        return replace(done, is_damaged=done.is_damaged or self._has_bad_blobs)
+        return complete(self._store, self._bundle, self._names, self._on_event)
 
     def _members(self) -> Iterator[Member]:
         try:
@@ -114,7 +113,8 @@ class _Staging:
             self._needed = self._prepare(self._bundle)
         part = Descriptor("", digest, member.size)
         if self._needed is not None and digest not in self._needed:
-            if digest not in self._known:
+            # What a damaged manifest leads to is not known.
+            if digest not in self._known and not self._bad:
                 raise InvalidBundle(self._place, f"blob {digest} belongs to no model")
             return
         if not self._store.exists(part):
@@ -125,7 +125,7 @@ class _Staging:
                     ingest.write(data)
                     self._on_event(Advanced(part, len(data)))
                 if ingest.size != member.size or ingest.digest != digest:
-                    self._has_bad_blobs = True
+                    self._bad.add(digest)
                     return
                 ingest.commit()
         self._blobs.sizes[digest] = member.size
@@ -135,6 +135,9 @@ class _Staging:
         self._known = reachable_in(bundle, [item.descriptor for item in bundle.items])
         roots = []
         for item in choose(bundle, self._names):
+            root = item.descriptor
+            if root.digest not in self._blobs.sizes and not self._store.exists(root):
+                continue
             ask_policy(self._store, bundle, item, self._on_event)
             roots.append(item.descriptor)
         attached = [item.descriptor for item in bundle.items if not is_model(bundle, item)]

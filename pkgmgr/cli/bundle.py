@@ -193,6 +193,8 @@ def list_bundle(path: BundlePath, as_json: Json = False) -> None:
     with _found(path), open_bundle(path) as bundle:
         models = held(bundle)
         damage = bundle.damage
+        if bundle.damaged and not damage:
+            damage = f"a manifest is damaged: `pannier bundle verify {path}` says whose"
     output = Output(as_json=as_json)
     output.table(
         ("NAME", "DIGEST", "SIZE", "ATTACHED", "LEFT OUT"),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 from ..errors import CorruptStore, InvalidOption
 from ..settings import Settings
+from ..store.collect import is_manifest
 from ..store.store import Store
 from .bundle import parse_size
 from .names import Name, parse_name
@@ -68,18 +71,24 @@ def verify(
         raise InvalidOption("names and --all exclude each other")
     store = Store.open()
     output = Output(as_json=as_json, quiet=quiet)
-    with output.progress("verifying") as on_event:
-        found = checking.verify(
-            store,
-            [parse_name(name) for name in names] if names else None,
-            fresh_is_enough=quick,
-            jobs=jobs,
-            rate=float(parse_size(limit_rate)) if limit_rate else None,
-            on_event=on_event,
-        )
+
+    def check(*, fresh_is_enough: bool) -> Verified:
+        with output.progress("verifying") as on_event:
+            return checking.verify(
+                store,
+                [parse_name(name) for name in names] if names else None,
+                fresh_is_enough=fresh_is_enough,
+                jobs=jobs,
+                rate=float(parse_size(limit_rate)) if limit_rate else None,
+                on_event=on_event,
+            )
+
+    found = check(fresh_is_enough=quick)
     mended: tuple[Mended, ...] = ()
-    if repair and found.faults:
-        mended = _repair(store, found.faults, from_ or [], settings, output)
+    if repair:
+        found, mended = _mend_all(
+            found, check, lambda faults: _repair(store, faults, from_ or [], settings, output)
+        )
     left = [item.fault for item in mended if item.place is None] if mended else found.faults
     _print_verified(output, found, mended, num_left=len(left))
     if left:
@@ -183,6 +192,26 @@ def blocks(name: Name, as_json: Json = False, quiet: Quiet = False) -> None:
     )
 
 
+class _Check(Protocol):
+    def __call__(self, *, fresh_is_enough: bool) -> Verified: ...
+
+
+def _mend_all(
+    found: Verified, check: _Check, mend: Callable[[tuple[Fault, ...]], tuple[Mended, ...]]
+) -> tuple[Verified, tuple[Mended, ...]]:
+    """Mend what was found, and what then comes to light behind manifests that could not be read."""
+    faults, mended = found.faults, mend(found.faults)
+    last = mended
+    while any(item.place and is_manifest(item.fault.descriptor) for item in last):
+        more = check(fresh_is_enough=True)
+        tried = {item.fault.descriptor.digest for item in mended}
+        new = tuple(fault for fault in more.faults if fault.descriptor.digest not in tried)
+        last = mend(new)
+        faults, mended = faults + new, mended + last
+        found = replace(more, hashed=found.hashed + more.hashed, skipped=found.skipped)
+    return replace(found, faults=faults), mended
+
+
 def _repair(
     store: Store,
     faults: tuple[Fault, ...],
@@ -192,6 +221,8 @@ def _repair(
 ) -> tuple[Mended, ...]:
     from ..upkeep.repair import repair
 
+    if not faults:
+        return ()
     paths, others = _sources(sources)
     references = [parse_name(text) for text in others]
     with output.progress("repairing") as on_event:

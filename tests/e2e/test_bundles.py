@@ -139,14 +139,32 @@ def test_a_refused_model_neither_shows_as_trusted_nor_runs(pannier: Pannier, rev
     assert "refused (enforce)" in pannier("show", "reviewer").out
 
 
+def rot(blob: Path, offset: int) -> None:
+    blob.chmod(0o644)
+    with blob.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff\xfe\xfd")
+
+
+def test_rot_behind_a_rotted_manifest_is_mended_too(
+    pannier: Pannier, reviewer: str, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "b.tar"
+    pannier("export", "reviewer", "-o", bundle)
+    rot(max(pannier.blobs(), key=lambda path: path.stat().st_size), 100_000)
+    rot(next(path for path in pannier.blobs() if reviewer.endswith(path.name)), 10)
+    assert "damaged" in pannier("list").out
+    mended = pannier("verify", "--repair", "--from", bundle, "--json")
+    assert mended.code == 0, mended.err
+    assert len(json.loads(mended.out)["repaired"]) == 2
+    assert pannier("verify").code == 0
+
+
 def test_rot_is_found_named_and_mended(pannier: Pannier, reviewer: str, tmp_path: Path) -> None:
     bundle = tmp_path / "b.tar"
     pannier("export", "reviewer", "-o", bundle)
     blob = max(pannier.blobs(), key=lambda path: path.stat().st_size)
-    blob.chmod(0o644)
-    with blob.open("r+b") as file:
-        file.seek(100_000)
-        file.write(b"\xff\xfe\xfd")
+    rot(blob, 100_000)
     found = pannier("verify")
     assert found.code == 4
     assert blob.name in found.out

@@ -269,6 +269,44 @@ def test_a_compressed_bundle_says_how_to_unpack_it(
     assert "-dc FILE | pannier import -" in (caught.value.hint or "")
 
 
+def with_damage(path: Path, raw: bytes) -> None:
+    """Flip a byte in the middle of something that a bundle holds."""
+    flip(path, path.read_bytes().index(raw) + len(raw) // 2)
+
+
+@pytest.mark.parametrize("by_pipe", [False, True])
+def test_a_damaged_manifest_costs_one_model(
+    source: Store, target: Store, tmp_path: Path, *, by_pipe: bool
+) -> None:
+    path = write(tmp_path / "b.tar", exported(source, NAME, OTHER))
+    root = source.find(ONE).descriptor
+    with_damage(path, source.path(root.digest).read_bytes())
+    assert verify_path(path) == (
+        f"{NAME} has damaged sha256:{root.digest.short} ({root.size} bytes)",
+    )
+    with path.open("rb") as stream:
+        done = load_stream(target, stream, place="pipe") if by_pipe else load(target, path)
+    with pytest.raises(IncompleteBundle, match=f"{NAME} has damaged") as caught:
+        done.require_complete()
+    assert "copy the bundle again" in (caught.value.hint or "")
+    assert names(target) == {OTHER}
+
+
+@pytest.mark.parametrize("by_pipe", [False, True])
+def test_a_damaged_signature_is_named(
+    source: Store, target: Store, tmp_path: Path, *, by_pipe: bool
+) -> None:
+    sign(source, ONE, KEY, now=lambda: 0)
+    path = write(tmp_path / "b.tar", exported(source, NAME))
+    found = attachments.in_store(source, source.find(ONE).descriptor.digest)
+    with_damage(path, found[0].manifest.raw)
+    with path.open("rb") as stream:
+        done = load_stream(target, stream, place="pipe") if by_pipe else load(target, path)
+    with pytest.raises(IncompleteBundle, match=found[0].manifest.descriptor.digest.short):
+        done.require_complete()
+    assert NAME in names(target)
+
+
 def split(tmp_path: Path) -> Path:
     """A bundle in three volumes; its name."""
     source = store_with(tmp_path / "big", {NAME: model(3, size=2_500_000)})

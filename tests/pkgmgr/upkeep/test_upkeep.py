@@ -14,13 +14,15 @@ from support.artifacts import Artifact, make_artifact
 from support.bundles import NAME, OTHER, exported, model, store_with
 from support.registry import docker_registry
 
-from pannier.pkgmgr import operations
+from pannier.pkgmgr import attachments, operations
 from pannier.pkgmgr.bundle.blocks import index_model
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import ModelNotFound
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
+from pannier.pkgmgr.trust.keys import SigningKey
+from pannier.pkgmgr.trust.signing import sign
 from pannier.pkgmgr.upkeep.repair import repair
 from pannier.pkgmgr.upkeep.usage import prune, usage
 from pannier.pkgmgr.upkeep.verify import verify
@@ -79,6 +81,27 @@ def test_a_store_that_may_only_be_read_is_verified(store: Store) -> None:
     assert verify(ReadOnly(store.root)).faults == ()
     rot(store, weights_of(store), 100)
     assert len(verify(ReadOnly(store.root)).faults) == 1
+
+
+def test_a_damaged_manifest_hides_no_other_model(store: Store) -> None:
+    rot(store, store.find(ONE).descriptor.digest, 5)
+    listed = {item.reference: item.dialect for item in operations.list_models(store)}
+    assert listed.pop(ONE) == operations.DAMAGED
+    assert TWO in listed
+    assert {item.reference for item in usage(store).models} == {ONE, TWO}
+    operations.remove(store, [ONE])
+    assert [item.reference for item in operations.list_models(store)] == [TWO]
+
+
+def test_a_damaged_attachment_does_not_count_and_hides_nothing(store: Store) -> None:
+    sign(store, ONE, SigningKey.generate(), now=lambda: 0)
+    digest = store.find(ONE).descriptor.digest
+    signatures = attachments.in_store(store, digest)
+    for item in signatures:
+        rot(store, item.manifest.descriptor.digest, 5)
+    assert attachments.in_store(store, digest) == ()
+    assert {ONE, TWO} <= {item.reference for item in operations.list_models(store)}
+    assert len(verify(store).faults) == len(signatures)
 
 
 def test_shared_blobs_are_hashed_once(store: Store) -> None:
