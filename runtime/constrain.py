@@ -123,7 +123,8 @@ def _check_size(source: str, what: str) -> None:
 
 def _first_line(error: object) -> str:
     """The reason; of a regular expression it stands below the expression."""
-    first, *others = str(error).strip().splitlines() or [""]
+    # The library names a place that is not there without its `#`.
+    first, *others = str(error).strip().replace("Pointer '/", "Pointer '#/").splitlines() or [""]
     reasons = [line for line in others if line.startswith("error: ")]
     if first.endswith("regex parse error:") and reasons:
         first = f"{first.removesuffix('regex parse error:')}{reasons[0].removeprefix('error: ')}"

@@ -23,6 +23,8 @@ COMPILE_DEADLINE_S = 10.0
 # What the library may spend on the terminals of a grammar in one step, 14,000 a millisecond. Its
 # own bound, 200,000, is less than the ways out of a schema with ten formats take.
 _LEXER_FUEL = 5_000_000
+# What the library says of a grammar such as `start: start`.
+_NO_TEXT = "NoExtensionBias"
 
 
 class Constrainer:
@@ -81,7 +83,8 @@ class Constrainer:
             raise ValueError(f"it takes more than {COMPILE_DEADLINE_S:g} s to compile")
         matcher = made[0]
         if matcher.is_error():
-            raise ValueError(first_line(matcher.get_error()))
+            reason = first_line(matcher.get_error())
+            raise ValueError("no text fits it" if reason == _NO_TEXT else reason)
         return Hold(matcher, self.vocabulary, constraint.is_json, Ends.of(constraint, marks))
 
     def _control_token(self, mark: str) -> int | None:

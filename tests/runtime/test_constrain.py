@@ -169,7 +169,7 @@ def deep(levels: int) -> Any:
             {"type": "object", "properties": {"a": {"unevaluatedProperties": False}}},
             "uses 'unevaluatedProperties' at #/properties/a, which is not supported",
         ),
-        ({"$ref": "#/$defs/missing"}, "cannot be used"),
+        ({"$ref": "#/$defs/missing"}, "Pointer '#/[$]defs/missing' does not exist"),
         ({"type": "integer", "minimum": 10**30}, "cannot be used"),
         (
             {"items": {"properties": {"a": {"type": "no"}}}},
@@ -201,6 +201,12 @@ def test_a_schema_cannot_set_compiler_options() -> None:
 def test_a_broken_grammar_is_refused(source: str) -> None:
     with pytest.raises(InvalidOption, match="Lark grammar cannot be used"):
         constrain.lark(source)
+
+
+@pytest.mark.parametrize("source", ["start: start", "start: other\nother: other"])
+def test_a_grammar_of_no_text_says_so(source: str) -> None:
+    with pytest.raises(ValueError, match="no text fits it"):
+        gate(constrain.lark(source))
 
 
 @pytest.mark.parametrize("pattern", ["(", "(?=x)", "x" * 300_000])
