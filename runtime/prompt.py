@@ -27,9 +27,9 @@ from .template.collate import mark_images, placed_images
 from .template.fim import GapMarks
 from .template.jinjachat import client_texts, jinja_names, shielded
 from .template.ollama import OllamaTemplate
-from .template.parts import as_parts, wants_parts
 from .template.pool import RenderPool, shared_pool
 from .template.shield import ControlTokens, Shield
+from .template.style import Style, style_of
 from .trimming import Fit, Trimmed, trim
 
 _LOG = logging.getLogger(__name__)
@@ -307,20 +307,16 @@ class PromptBuilder:
         names = jinja_names(
             turns, tools=tools, think=think, tokens=self._tokens, continues=continues
         )
-        if self._has_parts:
-            for message in names["messages"]:
-                message["content"] = as_parts(message["content"])
+        names["messages"] = self._style.applied(names["messages"])
         text = self._render_jinja(names)
         # The template closes the turn that is to be continued: what stands after it is cut.
         return text[: text.rindex(shield.fence)] if continues and shield.fence in text else text
 
     @cached_property
-    def _has_parts(self) -> bool:
-        """Whether the Jinja template takes texts as typed parts only."""
+    def _style(self) -> Style:
+        """How the Jinja template wants its messages."""
         names = jinja_names((), tools=(), think=None, tokens=self._tokens, continues=False)
-        return wants_parts(
-            self._jinja, lambda probe: self._render_jinja({**names, "messages": probe})
-        )
+        return style_of(self._jinja, lambda probe: self._render_jinja({**names, "messages": probe}))
 
     def _render_jinja(self, names: Mapping[str, Any]) -> str:
         return (self._pool or shared_pool()).render(self._jinja, names, now=self._now())
