@@ -14,9 +14,15 @@ def run_confined(code: str, allowed: Path) -> str:
     """Run code in a confined process; what it prints."""
     script = textwrap.dedent(
         f"""
-        import socket, subprocess, sys
+        import ctypes, socket, subprocess, sys
         from pathlib import Path
         from pannier.runtime.confine import confine, give_up_privileges
+
+        def ring():
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.syscall(425, 2, ctypes.create_string_buffer(120)) < 0:
+                raise OSError(ctypes.get_errno(), "io_uring")
+
         give_up_privileges()
         confine([Path({str(allowed)!r})])
         try:
@@ -46,6 +52,7 @@ def allowed(tmp_path: Path) -> Path:
         ("seccomp", "socket.socket(socket.AF_INET)"),
         ("seccomp", "socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)"),
         ("seccomp", "subprocess.run(['true'])"),
+        ("seccomp", "ring()"),
         ("landlock", "Path({secret!r}).read_text()"),
         ("landlock", "Path({model!r}).write_text('z')"),
         ("landlock", "Path({new!r}).write_text('z')"),
