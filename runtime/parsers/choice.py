@@ -28,7 +28,7 @@ from .dialects import (
 )
 from .harmony import HarmonyParser
 from .loose import read_python
-from .output import Chain, OutputParser, PlainParser
+from .output import Chain, MarkDropper, OutputParser, PlainParser
 from .thinking import ThinkingParser
 from .tools import CallForm, ToolParser
 
@@ -87,6 +87,8 @@ _THINKING = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("<seed:think>", "</seed:think>"),
 )
+# Command R7B and Command A put the answer between these.
+_RESPONSE = ("<|START_RESPONSE|>", "<|END_RESPONSE|>")
 HARMONY_REASONING = ("<|channel|>analysis<|message|>", "<|end|>")
 _HARMONY = ("<|start|>", "<|channel|>", "<|message|>")
 
@@ -126,13 +128,15 @@ class OutputFormat:
         thinking: the tags around reasoning; None for models that do not mark any.
         forms: how tool calls are marked.
         dialect: how calls are written, for the grammars of them.
-        is_harmony: whether it is gpt-oss's format, which the other two do not describe.
+        silent: marks around the answer that are no part of it.
+        is_harmony: whether it is gpt-oss's format, which the others do not describe.
         is_plain: whether nothing shall be read out of the text.
     """
 
     thinking: tuple[str, str] | None = None
     forms: tuple[CallForm, ...] = ()
     dialect: Dialect = NO_DIALECT
+    silent: tuple[str, ...] = ()
     is_harmony: bool = False
     is_plain: bool = False
 
@@ -154,7 +158,7 @@ class OutputFormat:
         marks = [
             mark for form in self.forms for mark in (form.opening, *form.before, *form.between)
         ]
-        return (*(self.thinking or ()), *marks)
+        return (*(self.thinking or ()), *marks, *self.silent)
 
     def parser(
         self,
@@ -178,7 +182,11 @@ class OutputFormat:
         if self.is_harmony:
             return HarmonyParser(toolbox)
         bare = expects_call or not self.forms or self.dialect.may_be_bare
-        inner = ToolParser(self.forms, toolbox, bare=bare) if tools else PlainParser()
+        inner: OutputParser = PlainParser()
+        if tools:
+            inner = ToolParser(self.forms, toolbox, bare=bare)
+        if self.silent:
+            inner = Chain(MarkDropper(self.silent), inner)
         if self.thinking is None or not thinks:
             return inner
         is_open = prompt_end.rstrip().endswith(self.thinking[0])
@@ -209,7 +217,8 @@ def output_format(
     if tags is None and parser in _THINKERS:
         tags = _THINKING[0]
     forms = _PARSER_FORMS.get(parser) or _forms_of(template, tool_tag)
-    return OutputFormat(tags, forms, dialect=_dialect_of(forms, template, parser))
+    silent = _RESPONSE if _RESPONSE[0] in template or parser == "cohere" else ()
+    return OutputFormat(tags, forms, _dialect_of(forms, template, parser), silent)
 
 
 def _forms_of(template: str, tool_tag: str) -> tuple[CallForm, ...]:

@@ -58,6 +58,33 @@ class PlainParser:
         return []
 
 
+class MarkDropper:
+    """Leaves out marks around an answer that mean nothing to who reads it; all else is content."""
+
+    def __init__(self, marks: tuple[str, ...]) -> None:
+        self._marks = marks
+        self._buffer = ""
+
+    def feed(self, text: str) -> list[Output]:
+        """See `OutputParser.feed`."""
+        text = self._buffer + text
+        kept: list[str] = []
+        while found := first_of(text, self._marks):
+            place, mark = found
+            kept.append(text[:place])
+            text = text[place + len(mark) :]
+        held = overlap(text, self._marks)
+        kept.append(text[: len(text) - held])
+        self._buffer = text[len(text) - held :]
+        content = "".join(kept)
+        return [Output(content)] if content else []
+
+    def finish(self) -> list[Output]:
+        """See `OutputParser.finish`."""
+        rest, self._buffer = self._buffer, ""
+        return [Output(rest)] if rest else []
+
+
 class Chain:
     """A parser whose content goes through another one: thinking first, then tool calls."""
 

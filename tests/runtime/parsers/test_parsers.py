@@ -40,6 +40,7 @@ FORMATS: dict[str, OutputFormat] = {
     "harmony": output_format("", parser="harmony"),
     "go-tag": output_format("", tool_tag="<functioncall>"),
     "go-word": output_format("", tool_tag="Action:"),
+    "command": output_format("", parser="cohere"),
 }
 
 
@@ -75,6 +76,8 @@ HEAD = "<|start|>assistant<|channel|>"
 CASES: list[tuple[str, str, str, str, list[tuple[str, Any]]]] = [
     # form, text, content, thinking, calls
     ("plain", "<think>x</think>", "<think>x</think>", "", []),
+    ("command", "<|START_RESPONSE|>Hi <|END<|END_RESPONSE|>", "Hi <|END", "", []),
+    ("command", "<|START_RESPONSE|>cut <|END_RESP", "cut <|END_RESP", "", []),
     ("thinking", " \n<think>\nhm\n</think>\n\nyes", "yes", "hm\n", []),
     ("thinking", "  no tags <think>", "  no tags <think>", "", []),
     ("thinking", "<think>cut off </thi", "", "cut off </thi", []),
