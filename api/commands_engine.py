@@ -55,14 +55,14 @@ def quantize(
         output.steps(f"quantizing to {kind}", done, total)
 
     if target.endswith(".gguf"):
-        quantize_file(weights, Path(target), kind, again=again, on_progress=show)
+        quantize_file(weights, Path(target), kind, again=again, name=source, on_progress=show)
         size = Path(target).stat().st_size
         record: dict[str, Any] = {"file": target, "size": size, "type": kind}
         output.result(record, lines=[f"{target} ({human_size(size)})"])
         return
     with tempfile.TemporaryDirectory(dir=store.root) as folder:
         path = Path(folder) / "model.gguf"
-        quantize_file(weights, path, kind, again=again, on_progress=show)
+        quantize_file(weights, path, kind, again=again, name=source, on_progress=show)
         digest = _create(store, spec, path, target)
     output.result({"name": target, "digest": digest, "type": kind}, lines=[digest])
 

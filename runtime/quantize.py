@@ -79,6 +79,7 @@ def quantize(
     kind: str,
     *,
     again: bool = False,
+    name: str = "",
     on_progress: OnProgress = lambda done, total: None,
 ) -> None:
     """Write `source` to `target` with its matrices as `kind`.
@@ -88,6 +89,7 @@ def quantize(
         target: is complete when this returns, and absent when it raises.
         kind: such as q4_K_M, in any case.
         again: also quantise what is quantised already, which costs quality twice.
+        name: what messages call `source`; by default the file's name.
         on_progress: gets tensors done and in all.
 
     Raises:
@@ -96,13 +98,14 @@ def quantize(
         EngineError: the library refused or died.
     """
     number = file_type(kind)
+    name = name or source.name
     size = source.stat().st_size
     with source.open("rb") as stream:
-        header = gguf.read_header(stream, size=size, name=source.name)
-    gguf.check(header, size=size, name=source.name)
+        header = gguf.read_header(stream, size=size, name=name)
+    gguf.check(header, size=size, name=name)
     if header.quantization not in WHOLE_TYPES and not again:
         raise UnsupportedRequest(
-            f"{source.name} is quantized already ({header.quantization})",
+            f"{name} is quantized already ({header.quantization})",
             hint="start from an F16 or BF16 file, or allow the loss with --again",
         )
     unfinished = target.with_name(f".{target.name}.unfinished")

@@ -65,6 +65,10 @@ def test_what_is_quantized_already_is_refused(
     assert pannier("quantize", str(smollm2()), str(home / "x.gguf"), "q4_0") != 0
     assert "--again" in capsys.readouterr().err
     assert not (home / "x.gguf").exists()
+    (home / "Modelfile").write_text(f"FROM {smollm2()}\n")
+    assert pannier("create", "smol", "-f", str(home / "Modelfile")) == 0
+    assert pannier("quantize", "smol", "small", "q4_0") != 0
+    assert "error: smol is quantized already (Q4_1)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["quantize", "create"])
