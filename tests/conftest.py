@@ -8,6 +8,11 @@ import signal
 from collections.abc import Callable, Mapping
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No example fails for being slow: the machine may be busy.
+settings.register_profile("pannier", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pannier")
 
 # What a marked test needs, and whether it is here. CI fails where the first two are not.
 _NEEDS: Mapping[str, tuple[str, Callable[[], bool]]] = {

@@ -169,7 +169,6 @@ def test_generated_requests_never_break_the_server(
     @hypothesis.settings(
         max_examples=15,
         phases=[hypothesis.Phase.generate],  # the first failure says enough
-        deadline=None,
         derandomize=True,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),

@@ -131,7 +131,7 @@ def test_a_bomb_is_cut_off() -> None:
         members(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_a_damaged_archive_is_read_or_refused(data: st.DataObject) -> None:
     whole = bytearray(peers.tar(FILES))

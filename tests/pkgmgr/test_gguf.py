@@ -124,14 +124,14 @@ def test_the_real_model_passes() -> None:
     assert header.parameter_count == 134_515_008
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=400))
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     with pytest.raises(InvalidGGUF):
         read(b"GGUF\x03\0\0\0" + data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:
     whole = bytearray(make.minimal(("a.b", make.ARRAY, (make.STRING, ["x", "y"]))))

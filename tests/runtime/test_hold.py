@@ -29,7 +29,7 @@ SCHEMAS: list[Any] = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     schema=st.sampled_from(SCHEMAS),
     text=st.text('{}[]",:0123456789abend \\', min_size=1, max_size=12),

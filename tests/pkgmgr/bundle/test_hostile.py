@@ -98,7 +98,7 @@ def attempt(store: Store, raw: bytes, tmp_path: Path, piped: bool) -> Loaded:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_bundle_with_flipped_bytes_never_makes_a_wrong_model(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -45,7 +45,7 @@ def test_three_dialects_are_written() -> None:
 
 
 @pytest.mark.parametrize("dialect", WRITABLE, ids=NAMES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(draft=drafts())
 def test_what_is_written_is_read_as_that_dialect(
     dialect: WritableDialect, draft: ModelDraft
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_as_that_dialect(
     assert spec.licenses == draft.licenses
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(draft=drafts())
 def test_ollama_keeps_all_but_jinja(draft: ModelDraft) -> None:
     composition = ollama.compose(draft)

@@ -77,7 +77,7 @@ def test_a_full_model_comes_back_as_it_was_written() -> None:
         ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(drafts())
 def test_every_draft_comes_back(draft: ModelDraft) -> None:
     composition = modelpack.compose(draft)

@@ -52,20 +52,20 @@ def commands(text: str) -> list[tuple[str, str | None, str]]:
     return [(item.name, item.key, item.value) for item in parse(text).commands]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(_modelfiles)
 def test_reading_what_was_written_gives_the_same(modelfile: Modelfile) -> None:
     assert parse(render(modelfile)) == modelfile
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(_modelfiles)
 def test_writing_what_was_read_changes_nothing_more(modelfile: Modelfile) -> None:
     text = render(modelfile)
     assert render(parse(text)) == text
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
