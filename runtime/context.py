@@ -112,14 +112,11 @@ class LlamaBackend:
         """What the model's kind of memory can do; llama.cpp says it nowhere in one place."""
         api, model = self._api, self._model
         window = int(api.llama_model_n_swa(model.handle))
-        has_states = bool(
-            api.llama_model_is_recurrent(model.handle) or api.llama_model_is_hybrid(model.handle)
-        )
         # Its compressed states can be neither cut nor copied apart from the windows beside them.
         is_compressed = model.metadata("general.architecture") == "deepseek4"
-        self.can_share = not has_states and not is_compressed
+        self.can_share = not model.has_states and not is_compressed
         # With a window the flag PARTIAL_ONLY would copy all cells of windowed layers too.
-        self.has_points = has_states and not window
+        self.has_points = model.has_states and not window
         # States of windowed layers are saved without the cells that the last token does not see.
         self._window = window
         self.cuttable = (window or self.num_cells) if self.can_share else 0

@@ -22,6 +22,8 @@ from .rows import RowBatch
 # Tokens in one decode, and so in one text at most (Ollama's batch for embedding models too).
 MAX_TOKENS = 2048
 MAX_TEXTS = 64
+# Of models that keep a state for each: 20 MB for 3B parameters.
+MAX_STATES = 8
 # Tokens of several texts in one decode. The library keeps logits of a whole vocabulary for each
 # token, twice: 2048 tokens of a 49k vocabulary took 800 MB, and are no faster.
 PACKED_TOKENS = 512
@@ -51,7 +53,8 @@ class Embedder:
         if self.pooling == _LAST and model.is_causal:
             # Its last part has the last token; what other kinds pool must be in one part.
             params.n_ubatch = min(PACKED_TOKENS, self.max_tokens)
-        params.n_seq_max = MAX_TEXTS
+        self._most_texts = MAX_STATES if model.has_states else MAX_TEXTS
+        params.n_seq_max = self._most_texts
         params.n_threads = params.n_threads_batch = threads
         params.embeddings = True
         params.pooling_type = self.pooling
@@ -79,7 +82,7 @@ class Embedder:
 
     def take(self, most_tokens: int) -> list[Text]:
         """The texts of the next batch, of so many tokens in all; at least one text."""
-        return self.queue.take(MAX_TEXTS, min(most_tokens, PACKED_TOKENS))
+        return self.queue.take(self._most_texts, min(most_tokens, PACKED_TOKENS))
 
     def compute(self, texts: list[Text]) -> list[EmbeddingJob]:
         """Compute one batch; returns the requests that are done with it.

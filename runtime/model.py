@@ -42,6 +42,10 @@ class Model:
         # Encoders see a whole text at once; they have no cells to continue from.
         self.is_causal = self.metadata(f"{architecture}.attention.causal") != "false"
         self.can_generate = self.is_causal and bool(api.llama_model_has_decoder(handle))
+        # Recurrent and hybrid ones keep a whole state for each sequence, whatever its length.
+        self.has_states = bool(
+            api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle)
+        )
         self.size = int(api.llama_model_size(handle))
         self.parameter_count = int(api.llama_model_n_params(handle))
 

@@ -156,9 +156,7 @@ class Runner:
     def _num_sequences(self, options: LoadOptions) -> int:
         """Running ones, and those of finished requests whose cells are kept to be shared."""
         running = options.num_parallel or DEFAULT_SEQUENCES
-        api, handle = self.model.native.api, self.model.handle
-        if api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(handle):
-            # Each has a whole state of its own.
+        if self.model.has_states:
             return min(running * RECURRENT_COPIES, MAX_SEQUENCES)
         return min(running + KEPT_SEQUENCES, MAX_SEQUENCES)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.models import smollm2, source_of
+from support.tinyarch import tiny
 from support.tinybert import tiny_bert
 
 from pannier.runtime.embedding import fit
@@ -62,6 +63,18 @@ def test_texts_that_nobody_waits_for_are_given_up(
         supervisor.embed(encoder, texts, caller=Caller(gone=lambda: True))
     assert len(supervisor.embed(encoder, texts[:1]).rows) == 1
     assert supervisor.loaded()[0].busy == 0
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "jamba"])
+def test_models_with_states_embed_together_as_alone(
+    supervisor: Supervisor, tmp_path: Path, architecture: str
+) -> None:
+    source = source_of(tiny(architecture, tmp_path / "tiny.gguf"), architecture)
+    texts = [f"the llama {number}" * (1 + number % 3) for number in range(20)]
+    together = supervisor.embed(source, texts).rows
+    for number in (0, 11, 19):
+        (alone,) = supervisor.embed(source, texts[number : number + 1]).rows
+        assert dot(alone, together[number]) > 0.999
 
 
 def test_more_texts_than_a_batch_holds_come_back_in_order(
