@@ -66,7 +66,7 @@ def constraint_for(
     thinking = prompt.output.reasoning if prompt.thinks else None
     if thinking is None:
         return constraint if constraint.grammar else None
-    is_open = prompt.text.rstrip().endswith(thinking[0])
+    is_open = prompt.output.is_opened_by(prompt.text)
     return replace(constraint, thinking=thinking, is_open=is_open, budget=budget)
 
 

@@ -280,7 +280,7 @@ class PromptBuilder:
             control_tokens=any(mark in self._control for mark in self._format.marks),
             output=self._format,
             tools=tuple(tools),
-            thinks=thinks,
+            thinks=thinks or self._format.is_opened_by(text[-100:]),
         )
 
     def _text(

@@ -145,6 +145,10 @@ class OutputFormat:
         """What the reasoning stands between in the text as the model writes it."""
         return HARMONY_REASONING if self.is_harmony else self.thinking
 
+    def is_opened_by(self, prompt_end: str) -> bool:
+        """Whether a prompt of this end has begun the reasoning, as some do whatever is asked."""
+        return self.reasoning is not None and prompt_end.rstrip().endswith(self.reasoning[0])
+
     @property
     def can_hold_calls(self) -> bool:
         """Whether there is a grammar of the calls, which are known when they begin."""
@@ -187,9 +191,9 @@ class OutputFormat:
             inner = ToolParser(self.forms, toolbox, bare=bare)
         if self.silent:
             inner = Chain(MarkDropper(self.silent), inner)
-        if self.thinking is None or not thinks:
+        is_open = self.is_opened_by(prompt_end)
+        if self.thinking is None or not (thinks or is_open):
             return inner
-        is_open = prompt_end.rstrip().endswith(self.thinking[0])
         thinking = ThinkingParser(*self.thinking, is_open=is_open)
         return Chain(thinking, inner)
 

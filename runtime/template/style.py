@@ -2,7 +2,8 @@
 
 Templates of some vision models (SmolVLM, LLaVA) print texts only from lists of typed parts.
 DeepSeek's join the arguments of a call as a text, and take a message for one of calls only if its
-content is none. Mistral's refuse ids of calls that have not nine letters or digits.
+content is none. Mistral's refuse ids of calls that have not nine letters or digits, gpt-oss's
+reasoning and content beside a call.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -21,6 +22,7 @@ _MENTIONS_TYPES = re.compile(r"""\[\s*['"]type['"]\s*\]|\.type\b|\.get\(\s*['"]t
 _PROBE = "probe7f3a"
 _SHORT_ID, _USUAL_ID = "call12345", "call_k2x9p0qa"
 _ID_LENGTH = 9
+_REASONING = ("thinking", "reasoning_content")
 
 Render = Callable[[Sequence[Mapping[str, Any]]], str]
 
@@ -34,12 +36,14 @@ class Style:
         text_arguments: the arguments of a call are JSON and not an object.
         no_content: the content beside calls is none where it is empty.
         short_ids: calls have ids of nine letters and digits.
+        one_text: beside calls there is no reasoning where there is content.
     """
 
     has_parts: bool = False
     text_arguments: bool = False
     no_content: bool = False
     short_ids: bool = False
+    one_text: bool = False
 
     def applied(self, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Messages as `jinja_names` makes them, in this form."""
@@ -48,6 +52,8 @@ class Style:
 
     def _changed(self, message: Mapping[str, Any]) -> dict[str, Any]:
         content = message["content"]
+        if self.one_text and content and "tool_calls" in message:
+            message = {key: message[key] for key in message if key not in _REASONING}
         if self.no_content and not content and "tool_calls" in message:
             return {**self._with_arguments(message), "content": None}
         content = as_parts(content) if self.has_parts else content
@@ -73,7 +79,8 @@ def style_of(source: str, render: Render) -> Style:
         style = Style(has_parts, text_arguments, no_content)
         if _prints(render, style.applied(_calling(_SHORT_ID))):
             short_ids = not _prints(render, style.applied(_calling(_USUAL_ID)))
-            return Style(has_parts, text_arguments, no_content, short_ids)
+            one_text = not _prints(render, style.applied(_calling(_SHORT_ID, said="x")))
+            return replace(style, short_ids=short_ids, one_text=one_text)
     return plain
 
 
@@ -89,12 +96,13 @@ def _wants_parts(source: str, render: Render) -> bool:
     return not _prints(render, [plain]) and _prints(render, [typed])
 
 
-def _calling(call_id: str) -> list[dict[str, Any]]:
+def _calling(call_id: str, said: str = "") -> list[dict[str, Any]]:
     function = {"name": "call", "arguments": {"x": _PROBE}}
     call = {"id": call_id, "type": "function", "function": function}
+    thought = dict.fromkeys(_REASONING, said) if said else {}
     return [
         {"role": "user", "content": "x"},
-        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "assistant", "content": said, "tool_calls": [call], **thought},
         {"role": "tool", "content": "x", "name": "call", "tool_call_id": call_id},
     ]
 

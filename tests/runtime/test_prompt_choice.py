@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from support.prompts import Header, spec
 
+from pannier.runtime.demands import constraint_for
 from pannier.runtime.errors import TemplateError, UnsupportedRequest
 from pannier.runtime.messages import Message
+from pannier.runtime.parsers.output import join
 from pannier.runtime.prompt import PromptBuilder
 from pannier.runtime.request import Segment
 from pannier.runtime.template.choice import Engine, Preference
@@ -183,3 +185,14 @@ def test_a_template_that_refuses_some_beginnings_is_trimmed_past_them() -> None:
         room = next(count for count in (9, 7, 5, 3, 1) if count == 1 or 6 * count <= limit)
         expected = "".join(f"{str(i) * 5}," for i in range(9 - room, 9))
         assert made.chat(turns(9), fit=CharacterFit(limit)).text == expected, limit
+
+
+def test_reasoning_that_a_template_begins_unasked_is_parted_from_the_answer() -> None:
+    always = builder(jinja=JINJA + "<think>\n{# </think> #}")
+    prompt = always.chat([USER], think=False)
+    parser = prompt.parser()
+    output = join(parser.feed("hm</think>\n\nyes") + parser.finish())
+    assert (output.thinking, output.content) == ("hm", "yes")
+    constraint = constraint_for(prompt, form="json")
+    assert constraint is not None
+    assert constraint.is_open

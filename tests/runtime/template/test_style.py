@@ -26,6 +26,11 @@ SHORT = """{% for m in messages %}{% for c in m.tool_calls or [] -%}
 {%- endif %}{% endfor %}"""
 
 
+ONE = """{% for m in messages %}{% if m.content and m.thinking and m.tool_calls -%}
+{{ raise_exception('either!') }}{% endif %}<{{ m.role }}>{{ m.thinking }}{{ m.content }}
+{%- for c in m.tool_calls or [] %}<call>{{ c.function.arguments }}{% endfor %}{% endfor %}"""
+
+
 def prompt(template: str, first: str = "", second: str = "") -> str:
     builder = PromptBuilder.for_model(spec(), Header({"tokenizer.chat_template": template}))
     calls = (ToolCall("sky", {"city": "Oslo é"}, first), ToolCall("sea", {}, second))
@@ -59,3 +64,12 @@ def test_ids_are_shortened_where_the_template_counts_their_letters() -> None:
 def test_calls_without_ids_get_some_where_the_template_wants_them() -> None:
     text = prompt(SHORT)
     assert text.endswith("<call>sea {} 000000001<tool 000000000>blue<tool 000000001>calm")
+
+
+def test_reasoning_goes_where_a_template_wants_no_content_beside_it() -> None:
+    builder = PromptBuilder.for_model(spec(), Header({"tokenizer.chat_template": ONE}))
+    calls = (ToolCall("sky", {}),)
+    for content, shown in (("said", "said"), ("", "thought")):
+        turn = Message("assistant", content, thinking="thought", tool_calls=calls)
+        turns = [Message("user", "Hi"), turn, Message("tool", "blue")]
+        assert builder.chat(turns).text == f"<user>Hi<assistant>{shown}<call>{{}}<tool>blue"
