@@ -189,7 +189,9 @@ def verify_signature(
         ],
     )
     if not verdict.allowed:
-        raise Untrusted(reference.familiar, verdict.reasons)
+        refused = Untrusted(reference.familiar, verdict.reasons)
+        refused.hint = "the policy is policy.toml in PANNIER_HOME, or what PANNIER_POLICY names"
+        raise refused
 
 
 def attach(

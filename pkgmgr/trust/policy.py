@@ -234,8 +234,10 @@ def _rule(item: Mapping[str, Any], keys: Mapping[str, PublicKey]) -> Rule:
         raise ValueError(f"a rule's match is no list of globs with at most {_MAX_WILD} wildcards")
     names = _strings(item.get("keys", []), "keys")
     unknown = set(names) - set(keys)
-    if unknown or len(set(names)) != len(names):
-        raise ValueError(f"a rule names a key twice, or one that is not there: {sorted(unknown)}")
+    twice = {name for name in names if names.count(name) > 1}
+    if unknown or twice:
+        which = ", ".join(sorted(unknown | twice))
+        raise ValueError(f"a rule names a key twice, or one that is not there: {which}")
     threshold = item.get("threshold", 1 if names else 0)
     if not isinstance(threshold, int) or isinstance(threshold, bool):
         raise ValueError("threshold is not a number")
@@ -284,6 +286,8 @@ def _keys(table: object, read_key: Callable[[str], bytes]) -> dict[str, PublicKe
 
 
 def _mode(value: object, name: str) -> Mode:
+    if value is None:
+        raise ValueError(f"{name} is absent; it is off, warn or enforce")
     if not isinstance(value, str) or value not in tuple(Mode):
         raise ValueError(f"{name} is {str(value)[:20]!r}, not one of off, warn, enforce")
     return Mode(value)

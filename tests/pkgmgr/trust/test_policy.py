@@ -65,6 +65,20 @@ def test_a_strangers_signature_does_not_count() -> None:
     assert not decide(rule('mode = "enforce"\nkeys = ["a"]'), Evidence(STRANGER, OWN)).allowed
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version = 1", "default is absent"),
+        (rule('keys = ["a"]'), "a rule's mode is absent"),
+        (rule('mode = "enforce"\nkeys = ["a", "b", "a"]'), "not there: a$"),
+        (rule('mode = "enforce"\nkeys = ["a", "c"]'), "not there: c$"),
+    ],
+)
+def test_what_is_wrong_with_a_policy_is_named(text: str, told: str) -> None:
+    with pytest.raises(InvalidPolicy, match=told):
+        decide(text)
+
+
 def test_a_threshold_counts_distinct_keys() -> None:
     text = rule('mode = "enforce"\nkeys = ["a", "b"]\nthreshold = 2')
     assert not decide(text, Evidence(A, OWN), Evidence(A, None)).allowed
