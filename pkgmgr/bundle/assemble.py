@@ -19,7 +19,6 @@ from typing import Self
 from ..descriptor import Descriptor
 from ..errors import DigestMismatch
 from ..store.store import Store
-from ..transfer.content import Reader
 from ..transfer.events import Advanced, Finished, OnEvent, Started
 from .blockindex import Block, BlockIndex, Sections, merge, pread, sections_of
 
@@ -137,15 +136,6 @@ def similar_files(store: Store, index: BlockIndex) -> tuple[Path, ...]:
 def has_candidates(store: Store) -> bool:
     """Whether the store holds any file that blocks could come from."""
     return bool(_candidates(store))
-
-
-def exactly(content: Reader, size: int) -> bytes:
-    """The next `size` bytes; fewer where the content ends."""
-    parts = []
-    while size and (data := content.read(size)):
-        parts.append(data)
-        size -= len(data)
-    return b"".join(parts)
 
 
 def _shared(sections: Sections, wanted: dict[str, int]) -> int:

@@ -19,11 +19,11 @@ from ..manifest import Manifest
 from ..mediatypes import BLOCK_INDEX, BLOCK_INDEX_BLOB
 from ..reference import Reference
 from ..store.store import Store
-from ..transfer.content import Source
+from ..transfer.content import Source, exactly
 from ..transfer.events import Noticed, OnEvent, ignore
 from ..transfer.registry import RegistryRepository
 from ..transfer.verify import read_small
-from .assemble import LocalFiles, assemble, exactly, similar_files
+from .assemble import LocalFiles, assemble, similar_files
 from .blockindex import MAX_INDEX, Block, BlockIndex, build
 
 # Smaller blobs are pulled sooner than an index of theirs is read.

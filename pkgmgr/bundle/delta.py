@@ -25,9 +25,10 @@ from ..manifest import Manifest
 from ..mediatypes import BLOCK_INDEX, DELTA
 from ..reference import Reference
 from ..store.store import Store
+from ..transfer.content import exactly
 from ..transfer.events import OnEvent, ignore
 from ..transfer.verify import read_small
-from .assemble import LocalFiles, assemble, exactly, similar_files
+from .assemble import LocalFiles, assemble, similar_files
 from .blockindex import MAX_INDEX, Block, BlockIndex, build
 from .plan import Extra, Made, Pack
 from .source import Bundle

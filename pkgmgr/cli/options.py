@@ -8,6 +8,9 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a dialect that cannot express everything.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before removing.")]
 PlainHttp = Annotated[
     bool, typer.Option("--plain-http", help="Speak HTTP, not HTTPS, to the registry.")

@@ -12,7 +12,7 @@ from ..settings import Settings
 from ..store.store import Store
 from .names import Name
 from .network import with_network
-from .options import Json, Quiet
+from .options import Json, Quiet, Strict
 from .output import Output
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def push(
         str | None,
         typer.Option(metavar="PATTERN", help="Tags of several dialects: {tag}-{dialect}."),
     ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a dialect that cannot express everything.")
-    ] = False,
+    strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from ..store.store import Store
 from .names import Name, parse_name
-from .options import Json, Quiet
+from .options import Json, Quiet, Strict
 from .output import Output
 
 
@@ -31,9 +31,7 @@ def convert(
     dialect: Annotated[
         str, typer.Option("--as", metavar="DIALECT", help="modelpack, ollama or docker.")
     ],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse a dialect that cannot express everything.")
-    ] = False,
+    strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from ..descriptor import Descriptor
 from .answers import skip_to
-from .content import Reader
+from .content import exactly
 from .download import Ranged
 
 # The header of a large vocabulary is some 6 MiB; blocks double so that few requests are needed.
@@ -43,15 +43,7 @@ class BlockReader:
             opened = closing.enter_context(self._source.fetch_range(self._descriptor, start, stop))
             if opened.whole:
                 skip_to(opened.content, start, self._descriptor)
-            data = _exactly(opened.content, stop - start)
+            data = exactly(opened.content, stop - start)
         self._position += len(data)
         self._block = min(self._block * 2, _MAX_BLOCK)
         return data
-
-
-def _exactly(content: Reader, size: int) -> bytes:
-    parts = []
-    while size > 0 and (data := content.read(size)):
-        parts.append(data)
-        size -= len(data)
-    return b"".join(parts)

@@ -79,6 +79,15 @@ class Target(Source, Protocol):
         """
 
 
+def exactly(content: Reader, size: int) -> bytes:
+    """The next `size` bytes; fewer where the content ends."""
+    parts = []
+    while size and (data := content.read(size)):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
+
+
 @runtime_checkable
 class Mirrored(Protocol):
     """A source that reads a blob from one of several places."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from .. import attachments
 from ..attachments import Attachment
-from ..bundle.assemble import LocalFiles, assemble, exactly
+from ..bundle.assemble import LocalFiles, assemble
 from ..bundle.blockindex import Block, BlockIndex
 from ..bundle.blocks import find_index, ranged, stored_index
 from ..bundle.load import is_model
@@ -24,7 +24,7 @@ from ..descriptor import Descriptor
 from ..errors import NotFound, PannierError
 from ..reference import Reference
 from ..store.store import Store
-from ..transfer.content import Source, until_right
+from ..transfer.content import Source, exactly, until_right
 from ..transfer.events import Advanced, Finished, OnEvent, Started, ignore
 from ..transfer.registry import RegistryRepository
 from .verify import Fault

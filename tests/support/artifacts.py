@@ -11,6 +11,7 @@ from pannier.pkgmgr import mediatypes
 from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.reference import Reference
+from pannier.pkgmgr.store.store import Store
 from pannier.pkgmgr.transfer.content import Target
 
 
@@ -57,3 +58,12 @@ def make_index(*artifacts: Artifact) -> tuple[Descriptor, bytes]:
     }
     raw = json.dumps(value).encode()
     return describe(raw, mediatypes.OCI_INDEX), raw
+
+
+def check_invariants(store: Store) -> None:
+    """Every blob hashes to its name, and every name's closure is complete."""
+    for path in (store.root / "blobs" / "sha256").iterdir():
+        assert Digest.of(path.read_bytes()).hex == path.name
+    for entry in store.entries():
+        for child in store.manifest(entry.descriptor.digest).children:
+            assert store.path(child.digest).stat().st_size == child.size

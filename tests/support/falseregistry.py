@@ -104,6 +104,16 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         return True
 
+    def begin_range(self, total: int) -> tuple[int, int]:
+        """The head of an answer to the range that is asked for; gives its bounds."""
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        start, stop = int(first), int(last) + 1
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        return start, stop
+
     def reset(self) -> bool:
         """End the connection with a RST."""
         linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"

@@ -4,10 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.artifacts import make_artifact
+from support.artifacts import check_invariants, make_artifact
 from support.killing import killed_children
 
-from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
 
@@ -28,14 +27,6 @@ store.collect(grace_s=0)
 """
 
 
-def check(store: Store) -> None:
-    for path in (store.root / "blobs" / "sha256").iterdir():
-        assert Digest.of(path.read_bytes()).hex == path.name
-    for entry in store.entries():
-        for child in store.manifest(entry.descriptor.digest).children:
-            assert store.path(child.digest).stat().st_size == child.size
-
-
 @pytest.mark.slow
 def test_a_kill_between_any_two_acts_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(100_000))
@@ -45,13 +36,13 @@ def test_a_kill_between_any_two_acts_leaves_the_old_state_or_the_new(tmp_path: P
     for _ in killed_children(SCRIPT, [str(home), str(tmp_path / "file")]):
         kills += 1
         store = Store.open(home)
-        check(store)
+        check_invariants(store)
         found = {entry.reference.name: entry.descriptor.digest for entry in store.entries()}
         assert found.get(NAME) in (None, old.descriptor.digest, new.descriptor.digest)
         with store.lock(wait_s=1):
             pass
         store.collect(grace_s=0)
-        check(store)
+        check_invariants(store)
         shutil.rmtree(home)
         if kills % 2:
             old.push_to(Store.open(home), NAME)

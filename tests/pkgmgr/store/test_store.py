@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.artifacts import describe, make_artifact, make_index
+from support.artifacts import check_invariants, describe, make_artifact, make_index
 
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import (
@@ -444,12 +444,3 @@ def test_processes_that_write_and_collect_at_once_break_nothing(store: Store) ->
     assert [process.wait(120) for process in processes] == [0] * 4
     assert len(store.entries()) == 4 * 10
     check_invariants(store)
-
-
-def check_invariants(store: Store) -> None:
-    """Every blob hashes to its name, and every name's closure is complete."""
-    for path in (store.root / "blobs" / "sha256").iterdir():
-        assert Digest.of(path.read_bytes()).hex == path.name
-    for entry in store.entries():
-        for child in store.manifest(entry.descriptor.digest).children:
-            assert store.path(child.digest).is_file()

@@ -54,12 +54,7 @@ class Budget:
     def __call__(self, handler: Handler) -> bool:
         if "Range" not in handler.headers:
             return False
-        first, last = handler.headers["Range"].removeprefix("bytes=").split("-")
-        start, stop = int(first), int(last) + 1
-        handler.send_response(206)
-        handler.send_header("Content-Range", f"bytes {start}-{stop - 1}/{SIZE}")
-        handler.send_header("Content-Length", str(stop - start))
-        handler.end_headers()
+        start, stop = handler.begin_range(SIZE)
         size = min(stop - start, self.left)
         self.left -= size
         handler.send(DATA[start : start + size])
@@ -111,12 +106,7 @@ def test_a_broken_connection_goes_on_where_it_broke(store: Store) -> None:
         part = next(breaks, None) if "Range" in handler.headers else None
         if part is None:
             return False
-        first, last = handler.headers["Range"].removeprefix("bytes=").split("-")
-        start, stop = int(first), int(last) + 1
-        handler.send_response(206)
-        handler.send_header("Content-Range", f"bytes {start}-{stop - 1}/{SIZE}")
-        handler.send_header("Content-Length", str(stop - start))
-        handler.end_headers()
+        start, stop = handler.begin_range(SIZE)
         handler.send(DATA[start : start + int((stop - start) * part)])
         return handler.reset()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from support.artifacts import Artifact, describe, make_artifact
 from support.falseregistry import Handler, Server, error_body, scripted
+from support.hostile import layers_that_were_only_said_to_be_there
 from support.killing import TESTS
 from support.transfers import Log, open_quick, settings_in
 
@@ -335,15 +336,7 @@ def test_layers_that_were_only_said_to_be_there_are_sent_after_all(
 def test_layers_are_sent_a_second_time_once_only(tmp_path: Path, store: Store) -> None:
     model = make_artifact(DATA)
     model.push_to(store, "localhost/team/demo:1")
-
-    def hook(handler: Handler) -> bool:
-        if handler.command == "HEAD" and "/blobs/" in handler.path:
-            return handler.answer(200)
-        if handler.command == "PUT" and "/manifests/" in handler.path:
-            handler.body()
-            return handler.answer(400, error_body("MANIFEST_BLOB_UNKNOWN"))
-        return False
-
+    hook = layers_that_were_only_said_to_be_there()
     with scripted(hook=hook) as server, pytest.raises(BlobNotFound):
         push_model(server, settings_in(tmp_path), store, model)
     assert len(server.script.requests("PUT", "/manifests/")) == 2
