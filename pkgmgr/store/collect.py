@@ -145,8 +145,13 @@ def sweep_unfinished(folder: Path, *, now: float, dry_run: bool) -> Collected:
         if now - status.st_mtime < (FRESH_S if path.suffix == TEMPORARY else PARTIAL_AGE_S):
             continue
         if dry_run or remove_if_dead(path):
-            count, size = count + 1, size + status.st_size
+            count, size = count + 1, size + disk_size(status)
     return Collected(count, size)
+
+
+def disk_size(status: os.stat_result) -> int:
+    """Bytes that a file takes: a partial download has its full length at once, with holes."""
+    return min(status.st_size, status.st_blocks * 512)
 
 
 def oldest_lease(folder: Path) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import attachments
 from ..reference import Reference
-from ..store.collect import STATES, Collected
+from ..store.collect import STATES, Collected, disk_size
 from ..store.store import Store
 from .verify import needed_by
 
@@ -74,7 +74,7 @@ def usage(store: Store) -> Usage:
         len(files),
         sum(files.values()),
         sum(size for name, size in files.items() if name not in known),
-        sum(path.stat().st_size for path in _files(store.root / "ingest")),
+        sum(disk_size(path.stat()) for path in _files(store.root / "ingest")),
         sum(path.stat().st_size for path in (store.root / STATES).rglob("*") if path.is_file()),
         shutil.disk_usage(store.root).free,
     )

@@ -16,8 +16,10 @@ from support.registry import docker_registry
 
 from pannier.pkgmgr import attachments, operations
 from pannier.pkgmgr.bundle.blocks import index_model
+from pannier.pkgmgr.descriptor import Descriptor
 from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import ModelNotFound
+from pannier.pkgmgr.mediatypes import OCTET_STREAM
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.settings import Settings
 from pannier.pkgmgr.store.store import Store
@@ -68,6 +70,15 @@ def test_a_store_in_good_order_has_no_faults(store: Store) -> None:
     assert found.faults == ()
     assert found.num_blobs == 8
     assert found.hashed > 600_000
+
+
+def test_of_a_partial_download_counts_what_has_arrived(store: Store) -> None:
+    part = Descriptor(OCTET_STREAM, Digest.of(b"to come"), 50 << 20)
+    with store.receive(part, wait=lambda _: None) as partial:
+        assert partial is not None
+        with partial.writer(0) as writer:
+            writer.write(bytes(1 << 20))
+    assert 1 << 20 <= usage(store).unfinished < 2 << 20
 
 
 class ReadOnly(Store):
