@@ -29,6 +29,8 @@ MAX_STATES = 8
 PACKED_TOKENS = 512
 # llama.cpp's pooling types.
 _NONE, _MEAN, _LAST, _RANK = 0, 1, 3, 4
+# What llama_decode says where it cannot make room for its results.
+_NO_MEMORY = -2
 
 
 class Embedder:
@@ -99,7 +101,8 @@ class Embedder:
             self._api.llama_memory_clear(self._memory, False)
         status = self._api.llama_decode(self._context, self._batch.fill(rows))
         if status != 0:
-            raise EngineError(f"the engine cannot embed (status {status})")
+            reason = "no memory for it" if status == _NO_MEMORY else f"status {status}"
+            raise EngineError(f"the engine cannot compute {len(rows)} tokens: {reason}")
         self._api.llama_synchronize(self._context)
         done = []
         for sequence, (job, number) in enumerate(texts):
