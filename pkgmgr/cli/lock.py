@@ -140,16 +140,15 @@ def update(
     old = locking.read_lock(file)
     references = [settings.parse(name) for name in names or []] or [p.reference for p in old.pins]
     output = Output(as_json=as_json, quiet=quiet)
-    with output.progress("updating") as on_event:
-        new = locking.update(
-            Store.open(),
-            old,
-            references,
-            settings=_with_login(settings, old),
-            on_event=on_event,
-        )
-    locking.write_lock(file, new)
-    _print_pins(output, file, [pin for pin in new.pins if pin not in old.pins])
+    store, login, new = Store.open(), _with_login(settings, old), old
+    try:
+        for reference in references:
+            with output.progress(f"updating {reference.familiar}") as on_event:
+                new = locking.update(store, new, [reference], settings=login, on_event=on_event)
+            # One after the other, so that the lock fits the store where a later one fails.
+            locking.write_lock(file, new)
+    finally:
+        _print_pins(output, file, [pin for pin in new.pins if pin not in old.pins])
 
 
 def _with_login(settings: Settings, pins: Lock) -> Settings:

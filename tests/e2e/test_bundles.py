@@ -202,6 +202,24 @@ def test_a_lock_is_synced_on_another_machine_and_frozen(
     assert json.loads(other("outdated", "-f", lock, "--json").out) == []
 
 
+@pytest.mark.registry
+def test_an_update_that_fails_half_way_leaves_a_lock_that_fits(
+    pannier: Pannier, other: Pannier, tiny: Path, registry: DockerRegistry, tmp_path: Path
+) -> None:
+    moved, away = f"{registry.host}/team/half:1", f"{registry.host}/team/half:2"
+    lock = tmp_path / "pannier.lock"
+    for name in (moved, away):
+        pannier.create(name, tiny, "SYSTEM Be kind.")
+        other.create(name, tiny, "SYSTEM Be kind.")
+    assert pannier("lock", moved, away, "-f", lock).code == 0
+    digest = other.create(moved, tiny, "SYSTEM Be brief.")
+    other("push", moved)
+    done = pannier("update", "-f", lock)
+    assert (done.code, "not found" in done.err) == (3, True)
+    assert done.out == f"{digest} {moved}\n"
+    assert pannier("lock", "--check", "-f", lock).code == 0
+
+
 @pytest.mark.slow
 @pytest.mark.registry
 def test_a_lock_is_synced_through_a_mirror_of_a_registry_that_is_away(
