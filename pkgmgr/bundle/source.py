@@ -121,7 +121,7 @@ class Bundle:
             seen.add(digest)
             try:
                 waiting += filter(is_manifest, self.manifest(digest).children)
-            except BlobNotFound:
+            except (BlobNotFound, InvalidManifest):
                 continue
             except (DigestMismatch, SizeMismatch):
                 self.damaged.add(digest)

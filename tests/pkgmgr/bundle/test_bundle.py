@@ -36,6 +36,8 @@ from pannier.pkgmgr.bundle.plan import plan
 from pannier.pkgmgr.bundle.source import open_bundle
 from pannier.pkgmgr.bundle.stream import load_stream
 from pannier.pkgmgr.bundle.volumes import checksum_path, volume_path
+from pannier.pkgmgr.descriptor import Descriptor
+from pannier.pkgmgr.digest import Digest
 from pannier.pkgmgr.errors import (
     DigestMismatch,
     IncompleteBundle,
@@ -44,6 +46,7 @@ from pannier.pkgmgr.errors import (
     ModelNotFound,
     Untrusted,
 )
+from pannier.pkgmgr.mediatypes import OCI_MANIFEST, REF_NAME
 from pannier.pkgmgr.reference import Reference
 from pannier.pkgmgr.store.store import Store
 from pannier.pkgmgr.trust.keys import SigningKey
@@ -414,6 +417,21 @@ def test_a_layout_directory_works_like_a_tar(source: Store, target: Store, tmp_p
     export.write_directory(plan(source, [ONE, TWO]), source, tmp_path / "layout")
     load(target, tmp_path / "layout")
     assert names(target) == {NAME, OTHER}
+
+
+def test_what_is_no_manifest_in_a_layout_hinders_no_model(
+    source: Store, target: Store, tmp_path: Path
+) -> None:
+    layout = tmp_path / "layout"
+    export.write_directory(plan(source, [ONE]), source, layout)
+    strange = b'{"schemaVersion": 1}'
+    (layout / "blobs/sha256" / Digest.of(strange).hex).write_bytes(strange)
+    index = json.loads((layout / "index.json").read_bytes())
+    described = Descriptor(OCI_MANIFEST, Digest.of(strange), len(strange), {REF_NAME: OTHER})
+    index["manifests"].append(described.to_json())
+    (layout / "index.json").write_text(json.dumps(index))
+    load(target, layout, [ONE])
+    assert names(target) == {NAME}
 
 
 def test_a_second_export_into_a_layout_adds_to_it(
