@@ -304,7 +304,11 @@ class _Writer:
             value = self._rule(name, json_of({**shared, **whole}))
             return f"{value} {closing}"
         # Terms that are joined by & have to be terminals, which Lark writes in capitals.
-        return f"{self._rule(name.upper(), bare)} {closing}" if bare else f"until_{until}"
+        if not bare:
+            return f"until_{until}"
+        term = self._rule(name.upper(), bare)
+        # A term that may hold its end would never come to it, but for the library's `suffix`.
+        return f"ended_{until}_{name}" if bare.startswith("/") else f"{term} {closing}"
 
 
 # Marks of the tags by body: of the function, of a parameter, after a value, after all.

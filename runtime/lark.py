@@ -1,7 +1,8 @@
 """Grammars in llguidance's Lark: terms, and marks that only a model's vocabulary defines. Pure.
 
-A grammar names its marks `mark_0`, `mark_1` … and texts that end with one `until_0`, `until_1` …;
-whether a mark is a control token or text is known where the vocabulary is.
+A grammar names its marks `mark_0`, `mark_1` …, texts that end with one `until_0`, `until_1` …, and
+a term `VALUE` before one `ended_0_value`; whether a mark is a control token or text is known where
+the vocabulary is.
 """
 
 from __future__ import annotations
@@ -42,12 +43,18 @@ def with_marks(grammar: str, marks: Sequence[tuple[str, int | None]]) -> str:
     if not marks:
         return grammar
     rules = ""
+    terms = sorted(set(re.findall(r"\bended_(\d+)_(\w+)", grammar)))
     for number, (mark, token) in enumerate(marks):
+        ended = [term for at, term in terms if int(at) == number]
         if token is None:
-            rules += f"\nmark_{number}: {text(mark)}"
-            rules += f"\nuntil_{number}[suffix={text(mark)}]: /(?s:.*)/"
+            suffix = f"[suffix={text(mark)}]"
+            rules += f"\nmark_{number}: {text(mark)}\nuntil_{number}{suffix}: /(?s:.*)/"
+            rules += "".join(f"\nended_{number}_{term}{suffix}: {term.upper()}" for term in ended)
         else:
             rules += f"\nmark_{number}: <[{token}]>\nuntil_{number}: any_text mark_{number}"
+            rules += "".join(
+                f"\nended_{number}_{term}: {term.upper()} mark_{number}" for term in ended
+            )
     if not grammar.startswith("{"):
         return grammar + rules
     parts = json.loads(grammar)

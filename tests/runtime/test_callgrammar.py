@@ -215,3 +215,19 @@ def test_tool_names_may_hold_anything_in_json(family: str, name: str) -> None:
 def test_an_unknown_format_is_forced_to_json() -> None:
     text = write(gate(forced_call(OutputFormat(), tools_of(TOOLS), many=False)), as_json(TIME))
     assert text == as_json(TIME)
+
+
+@BOTH
+@pytest.mark.parametrize("family", ["qwen3-coder", "glm", "minimax", "hermes"])
+@pytest.mark.parametrize("bound", [{"minLength": 2}, {"maxLength": 40}, {"pattern": "s"}], ids=str)
+def test_a_text_with_bounds_ends_where_the_model_ends_it(
+    family: str, bound: dict[str, Any], control: bool
+) -> None:
+    properties = {"city": {"type": "string", **bound}, "days": {"type": "integer"}}
+    function = {"name": "weather", "parameters": {"type": "object", "properties": properties}}
+    tools = tools_of([{"type": "function", "function": function}])
+    constraint = forced_call(FAMILIES[family][0], tools, many=False)
+    wanted = wish(family, ("weather", {"city": "Oslo", "days": 2}))
+    assert write(gate(constraint, control=control, room=300), wanted) == wanted
+    written, ended = chatter(gate(constraint, control=control, room=300), "Oslo ", 300)
+    assert ended, written
