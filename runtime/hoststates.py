@@ -37,6 +37,11 @@ class HostStates:
         """Whether nothing is ever kept."""
         return self._budget <= 0
 
+    @property
+    def room(self) -> int:
+        """Bytes that can be added before others leave."""
+        return self._budget - self.size
+
     def add(self, tokens: list[int], state: bytes, group: str) -> None:
         """Keep a state; drops what it contains, and the oldest beyond the budget."""
         if len(state) > self._budget:

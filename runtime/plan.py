@@ -17,6 +17,8 @@ class Tuning:
             stall at once.
         min_common: a common beginning that another request is about to compute is worth waiting
             for from here on.
+        min_swept: a prompt with so much to compute, beside which nothing runs, is worth moving what
+            is finished out of the cells.
         min_saved: states of fewer cells are computed again as fast as they are restored.
         group_patience: steps that a request with other adapters lets those pass that can join the
             running ones.
@@ -30,6 +32,7 @@ class Tuning:
 
     growth_reserve: int = 32
     min_common: int = 16
+    min_swept: int = 512
     min_saved: int = 64
     group_patience: int = 100
     burst_share: int = 2

@@ -289,6 +289,7 @@ class Scheduler:
         shared = self.tree.active_length(beginning.match)
         if len(sequence.tokens) + reserve > available + shared:
             return False
+        self._sweep(sequence, beginning)
         slot = self._take_slot(beginning)
         if slot is None:
             return False
@@ -327,6 +328,16 @@ class Scheduler:
                 return None
             self._evict(victims[0])
         return self._free_slots.pop()
+
+    def _sweep(self, sequence: Sequence, beginning: Beginning) -> None:
+        """Move what is finished to main memory where it slows a long prompt down."""
+        if self.running or not self._sharing.is_slow(sequence, beginning):
+            return
+        for slot in [slot for slot in self._finished if slot != beginning.slot]:
+            room = self.states.room
+            self._evict(slot)
+            if 2 * self.states.room < room:
+                break
 
     def _make_room(self, cells: int) -> bool:
         """Evict finished requests until so many cells are free; False where that is not enough."""

@@ -101,6 +101,16 @@ class Sharing:
         self._tree.attach(slot, beginning.match)
         return beginning.length
 
+    def is_slow(self, sequence: Sequence, beginning: Beginning) -> bool:
+        """Whether cells that a long prompt has no use for are better saved before it is computed.
+
+        Attention goes over all cells up to the last one in use, for each token.
+        """
+        if self._states.is_off or self._backend.cuttable < self._backend.num_cells:
+            return False
+        wanted = len(sequence.tokens) - beginning.length
+        return self._tuning.min_swept <= wanted <= self._tree.used - beginning.length
+
     def keep(self, sequence: Sequence, beginning: Beginning) -> None:
         """Two requests share this and go on differently: a system prompt, worth keeping."""
         length = beginning.length

@@ -240,3 +240,41 @@ def test_equal_tokens_of_other_adapters_are_not_shared() -> None:
     tree.extend(0, [1, 2, 3])
     assert tree.match([1, 2, 3, 4], limit=3, group="b").length == 0
     assert tree.match([1, 2, 3, 4], limit=3, group="a").length == 3
+
+
+def sweeping(states: int, *, cells: int = 8000) -> tuple[ScriptedBackend, Engine]:
+    """An engine with three finished requests of 400 tokens in its cells."""
+    backend = backend_of(cells)
+    engine = engine_of(backend, context=2000, states=states)
+    for key in range(3):
+        engine.add(key, request_of(), [key + 1, *(1 + at % 5 for at in range(400))])
+        run(engine)
+    return backend, engine
+
+
+def test_a_long_prompt_finds_no_stale_cells_and_what_was_there_comes_back() -> None:
+    _, engine = sweeping(1 << 20)
+    assert engine.scheduler.tree.used > 1200
+    engine.add(10, request_of(), [6, *(1 + at % 5 for at in range(900))])
+    run(engine)
+    assert engine.scheduler.tree.used < 1000
+    engine.add(11, request_of(), [2, *(1 + at % 5 for at in range(400)), 3])
+    usage = run(engine)[11].usage
+    assert usage is not None
+    assert usage.cached_tokens >= 400
+
+
+def test_cells_that_a_long_prompt_shares_are_not_swept() -> None:
+    _, engine = sweeping(1 << 20)
+    engine.add(10, request_of(), [2, *(1 + at % 5 for at in range(400)), *([6] * 700)])
+    usage = run(engine)[10].usage
+    assert usage is not None
+    assert usage.cached_tokens >= 400
+
+
+def test_nothing_is_swept_that_could_not_come_back() -> None:
+    for states, used in ((0, 2100), (6_000, 1700)):
+        _, engine = sweeping(states)
+        engine.add(10, request_of(), [6, *(1 + at % 5 for at in range(900))])
+        run(engine)
+        assert engine.scheduler.tree.used >= used

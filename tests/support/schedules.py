@@ -93,6 +93,7 @@ class Schedule:
                 growth_reserve=dice.choice([0, 1, 3, 32]),
                 min_common=dice.choice([1, 4, 16]),
                 min_saved=dice.choice([1, 4, 64]),
+                min_swept=dice.choice([1, 8, 512]),
                 group_patience=dice.choice([0, 5, 100]),
             ),
             max_draft=dice.choice([0, 0, 2, 6]),
