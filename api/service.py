@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -224,18 +223,18 @@ class Service:
         if not texts:
             loaded = self._load(model, options, call.keep_alive_s, gone)
             return Embeddings([], 0, loaded)
-        with _over() as over:
-            return unless_gone(
-                gone,
-                lambda: self.runtime.embed(
-                    model.source,
-                    texts,
-                    truncate=call.truncate,
-                    options=options.load,
-                    keep_alive_s=call.keep_alive_s,
-                    caller=Caller(call.client, call.priority, over),
-                ),
-            )
+        return _vectors(
+            call,
+            gone,
+            lambda caller: self.runtime.embed(
+                model.source,
+                texts,
+                truncate=call.truncate,
+                options=options.load,
+                keep_alive_s=call.keep_alive_s,
+                caller=caller,
+            ),
+        )
 
     def rank(
         self, call: Call, query: str, texts: Sequence[str], *, gone: Gone = never
@@ -244,18 +243,18 @@ class Service:
         gone = before(call.deadline, gone)
         model = self.library.find(call.model)
         options = self._options(model, call)
-        with _over() as over:
-            return unless_gone(
-                gone,
-                lambda: self.runtime.rank(
-                    model.source,
-                    query,
-                    texts,
-                    options=options.load,
-                    keep_alive_s=call.keep_alive_s,
-                    caller=Caller(call.client, call.priority, over),
-                ),
-            )
+        return _vectors(
+            call,
+            gone,
+            lambda caller: self.runtime.rank(
+                model.source,
+                query,
+                texts,
+                options=options.load,
+                keep_alive_s=call.keep_alive_s,
+                caller=caller,
+            ),
+        )
 
     def count_tokens(self, model: StoredModel, prompt: ChatPrompt) -> int:
         """How many tokens a prompt has; loads the model where needed.
@@ -362,14 +361,13 @@ class Service:
         )
 
 
-@contextmanager
-def _over() -> Iterator[Gone]:
-    """Whether the block has been left, for work that may outlast it in another thread."""
-    event = threading.Event()
+def _vectors(call: Call, gone: Gone, ask: Callable[[Caller], Embeddings]) -> Embeddings:
+    """What a runtime answers, while somebody waits for it; the work may outlast that."""
+    over = threading.Event()
     try:
-        yield event.is_set
+        return unless_gone(gone, lambda: ask(Caller(call.client, call.priority, over.is_set)))
     finally:
-        event.set()
+        over.set()
 
 
 def _check_tokens(tokens: Sequence[int], stream: GenerationStream) -> None:
