@@ -87,7 +87,7 @@ def lazy_calls(output: OutputFormat, tools: Sequence[Tool], *, many: bool) -> Co
     writer = _Writer(output, tools)
     if output.is_harmony:
         # Room that runs out in a note is not a reason to make up a call.
-        start = f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} (call | final | open_note)'
+        start = f"start: {_NOTES} (call | final | open_note)"
         return checked(writer.constraint(start), "grammar of the tools")
     dialect = output.dialect
     opening = "|".join(re.escape(mark) for mark in dialect.openings)
@@ -107,12 +107,12 @@ def calls_or_form(
     writer = _Writer(output, tools)
     calls = writer.constraint(writer.all_of(many=many).replace("start:", "calls:", 1))
     if output.is_harmony:
-        start = f'start: calls | (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} {_FINAL_FORM}'
+        start = f"start: calls | {_NOTES} {_FINAL_FORM}"
     else:
         start = "start: calls | @body"
     both = wrapped(f"{start}\n{calls.grammar}", form.grammar)
     is_json = form.is_json and (calls.is_json or output.is_harmony)
-    closing = (_NOTE_END, "final") if output.is_harmony else calls.closing
+    closing = _FINAL_CLOSING if output.is_harmony else calls.closing
     return checked(
         replace(
             calls, grammar=both, is_json=is_json, closing=closing, stems=(*calls.stems, *form.stems)
@@ -123,6 +123,8 @@ def calls_or_form(
 
 HARMONY_MARKS = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>")
 _NOTE_END = HARMONY_MARKS[2]
+_FINAL_CLOSING = (_NOTE_END, "final")
+_NOTES = f'(mark_3 "assistant")? note{{0,{_MAX_CALLS}}}'
 _FINAL_FORM = 'mark_0 "final" (" "? mark_4 "json")? mark_1 @body'
 _HARMONY = """
 note: mark_0 ("analysis" | "commentary") mark_1 until_2 mark_3 "assistant"
@@ -133,15 +135,13 @@ final: mark_0 "final" mark_1 any_text
 
 def harmony_form(body: Constraint) -> Constraint:
     """A constraint for gpt-oss: notes in channels, then what `body` describes as the final one."""
-    outer = (
-        f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} ' + _FINAL_FORM + _HARMONY + COMMON
-    )
+    outer = f"start: {_NOTES} {_FINAL_FORM}{_HARMONY}{COMMON}"
     return replace(
         body,
         grammar=wrapped(outer, body.grammar),
         marks=HARMONY_MARKS,
         is_json=body.is_json,
-        closing=(_NOTE_END, "final"),
+        closing=_FINAL_CLOSING,
     )
 
 
@@ -186,7 +186,7 @@ class _Writer:
     def all_of(self, *, many: bool, is_lazy: bool = False) -> str:
         """The first rule: a call, or `many`; what is lazy begins anew with each block."""
         if self._output.is_harmony:
-            return f'start: (mark_3 "assistant")? note{{0,{_MAX_CALLS}}} call'
+            return f"start: {_NOTES} call"
         more = rf"(\1){{0,{_MAX_CALLS - 1}}}" if many else ""
         start = re.sub(r"\[\[(.*?)\]\]", more, self._dialect.block)
         if not many and self._dialect.may_be_bare:
