@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.schemas import deep
 from support.scripted import ScriptedRuntime, words
 from support.web import WebClient
 
@@ -67,13 +68,6 @@ def test_a_strict_schema_is_closed_also_where_it_is_composed(
         assert reply.status_code == 200
         grammar = (runtime.requests[-1].constraint or Constraint()).grammar
         assert grammar.count("additionalProperties") == count
-
-
-def deep(levels: int) -> Any:
-    schema: Any = {"type": "string"}
-    for _ in range(levels):
-        schema = {"type": "array", "items": schema}
-    return schema
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 from support.gates import END, PIECES, gate, write
+from support.schemas import deep
 
 from pannier.pkgmgr.errors import InvalidOption
 from pannier.runtime import constrain
@@ -145,13 +146,6 @@ THINK = ("<think>", "</think>")
 )
 def test_a_grammar_begins_where_it_should(constraint: Constraint, wanted: str, text: str) -> None:
     assert write(gate(constraint), wanted, is_stubborn=True) == text
-
-
-def deep(levels: int) -> Any:
-    schema: Any = {"type": "string"}
-    for _ in range(levels):
-        schema = {"type": "array", "items": schema}
-    return schema
 
 
 @pytest.mark.parametrize(
