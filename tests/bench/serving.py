@@ -34,10 +34,13 @@ from pannier.runtime.cores import usable_cores
 
 CONTEXT = 2048
 CLIENTS = (1, 4, 8)
+# SmolLM2's tokens that end an answer: none does, so that both servers compute as many.
+ENDS = (0, 2, 4)
 WORDS = (
     *("river", "stone", "cloud", "apple", "night", "copper"),
     *("window", "garden", "letter", "engine", "silver", "winter"),
 )
+STORY = "Chapter {}. The story of the {}.\n\nOnce upon a time, in a town by the sea, there lived"
 
 
 @dataclass(frozen=True)
@@ -109,21 +112,20 @@ def stream(port: int, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any
 
 
 class Pannier:
-    def __init__(self, port: int, setup: Setup) -> None:
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._options: dict[str, Any] = {"temperature": 0.8, "seed": 1, "num_ctx": CONTEXT}
-        if setup.slots:
-            self._options["num_parallel"] = setup.slots
 
     def __call__(self, prompt: str, count: int) -> Reply:
-        options = {**self._options, "num_predict": count}
-        body = {"model": "bench", "prompt": prompt, "raw": True, "options": options}
+        body = {"model": "bench", "prompt": prompt, "max_tokens": count, "stream": True}
+        body |= {"temperature": 1.0, "seed": 1, "top_p": 1.0}
+        body |= {"logit_bias": {str(token): -100 for token in ENDS}}
         reply = Reply()
-        for piece in stream(self._port, "/api/generate", body):
+        for piece in stream(self._port, "/v1/completions", body):
             reply.failed |= "error" in piece
-            if piece.get("response"):
-                reply.times.append(time.perf_counter() - reply.began)
-                reply.text += piece["response"]
+            for choice in piece.get("choices", ()):
+                if choice["text"]:
+                    reply.times.append(time.perf_counter() - reply.began)
+                    reply.text += choice["text"]
         return reply
 
     def computed(self) -> int:
@@ -138,8 +140,9 @@ class LlamaServer:
         self._computed: list[int] = []
 
     def __call__(self, prompt: str, count: int) -> Reply:
-        body = {"prompt": prompt, "n_predict": count, "temperature": 0.8, "seed": 1, "top_k": 40}
-        body |= {"stream": True, "cache_prompt": True, "top_p": 0.9, "min_p": 0.0}
+        body = {"prompt": prompt, "n_predict": count, "temperature": 1.0, "seed": 1, "top_k": 40}
+        body |= {"stream": True, "cache_prompt": True, "top_p": 1.0, "min_p": 0.0}
+        body |= {"logit_bias": [[token, -100] for token in ENDS]}
         reply = Reply()
         for piece in stream(self._port, "/completion", body):
             reply.failed |= "error" in piece
@@ -189,8 +192,11 @@ def free_port() -> int:
 def pannier(home: str, setup: Setup) -> Iterator[Ask]:
     port = free_port()
     environment = {**os.environ, "PANNIER_HOME": home, "PANNIER_HOST": f"127.0.0.1:{port}"}
+    environment["PANNIER_CONTEXT_LENGTH"] = str(CONTEXT)
+    if setup.slots:
+        environment["PANNIER_NUM_PARALLEL"] = str(setup.slots)
     with running([sys.executable, "-m", "pannier.api.main", "serve"], port, environment):
-        ask = Pannier(port, setup)
+        ask = Pannier(port)
         ask("warm", 2)
         yield ask
 
@@ -282,9 +288,12 @@ def case_overload(ask: Ask) -> dict[str, float]:
 
 
 def case_latecomer(ask: Ask) -> dict[str, float]:
-    """A prompt of about 2,000 tokens arrives among seven streams."""
+    """A prompt of about 2,000 tokens arrives among seven streams.
+
+    Stories, since other answers have letters of several tokens, at which no text comes for a step.
+    """
     box: list[Reply] = []
-    prompts = [text_of(number, 20) for number in range(7)]
+    prompts = [STORY.format(number + 1, WORDS[number]) for number in range(7)]
     late = threading.Timer(3.0, lambda: box.append(ask(text_of(99, 1600), 4)))
     late.start()
     replies, _ = at_once(ask, prompts, 400)
@@ -309,7 +318,7 @@ CASES: dict[str, tuple[Callable[[Ask], dict[str, float]], Setup]] = {
     "uncached": (case_conversations, Setup(slots=4, rounds=1, host_cache=False)),
     "chats": (case_chats, Setup(slots=4, rounds=1)),
     "overload": (case_overload, Setup(slots=0, rounds=1)),
-    "latecomer": (case_latecomer, Setup(rounds=1)),
+    "latecomer": (case_latecomer, Setup()),
 }
 
 

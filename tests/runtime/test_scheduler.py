@@ -5,7 +5,6 @@ from support.schedules import WORDS
 from pannier.runtime.answer import Piece
 from pannier.runtime.engine import Engine
 from pannier.runtime.hoststates import HostStates
-from pannier.runtime.pace import Pace
 from pannier.runtime.plan import Tuning
 from pannier.runtime.prefix import CellTree
 from pannier.runtime.request import FinishReason, GenerationRequest, SamplingParams
@@ -193,32 +192,6 @@ def test_priority_goes_before_arrival_until_age_makes_up_for_it() -> None:
     assert order(room, step=10) == [2, 1]
     room.add(sequence_of(3, priority=0), step=2 * AGEING_STEPS)
     assert order(room, step=2 * AGEING_STEPS)[0] == 1
-
-
-def test_the_pace_keeps_gaps_below_three_times_the_usual() -> None:
-    pace = Pace(512)
-    for at in range(40):
-        pace.note(100_000_000, streams=7, rows=7)
-        # Each row costs 2 ms, and more the longer the prompt is.
-        row_ns = 2_000_000 * (1 + at / 20)
-        step_ns = 100_000_000 + row_ns * pace.prefill_rows()
-        assert at == 0 or 200_000_000 < step_ns < 300_000_000
-        pace.note(int(step_ns), streams=7, rows=7 + pace.prefill_rows())
-
-
-def test_prompts_get_more_of_a_step_the_more_they_outnumber_streams() -> None:
-    pace = Pace(512)
-    pace.note(100_000_000, streams=4, rows=4)
-    pace.note(200_000_000, streams=4, rows=4 + 50)
-    assert (pace.prefill_rows(0.25), pace.prefill_rows(3.0)) == (75, 225)
-
-
-def test_a_prompt_is_held_up_for_one_step_even_if_nothing_is_measured() -> None:
-    pace = Pace(512)
-    for _ in range(40):
-        pace.note(200_000_000, streams=4, rows=4 + 50)
-    assert pace.prefill_rows() == 0
-    assert pace.prefill_rows() > 0
 
 
 def test_a_cut_gives_back_own_cells_only() -> None:
