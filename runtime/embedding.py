@@ -24,8 +24,8 @@ MAX_TOKENS = 2048
 MAX_TEXTS = 64
 # Of models that keep a state for each: 20 MB for 3B parameters.
 MAX_STATES = 8
-# Tokens of several texts in one decode. The library keeps logits of a whole vocabulary for each
-# token, twice: 2048 tokens of a 49k vocabulary took 800 MB, and are no faster.
+# Tokens of several texts in one decode: more are no faster, and where all of them are pooled the
+# library keeps logits of a whole vocabulary for each, twice (800 MB for 2048 tokens and 49k).
 PACKED_TOKENS = 512
 # llama.cpp's pooling types.
 _NONE, _MEAN, _LAST, _RANK = 0, 1, 3, 4
@@ -52,11 +52,13 @@ class Embedder:
         self.pooling = _pooling(model)
         params = api.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
-        if self.pooling == _LAST and model.is_causal:
-            # Its last part has the last token; what other kinds pool must be in one part.
-            params.n_ubatch = min(PACKED_TOKENS, self.max_tokens)
         self._most_texts = MAX_STATES if model.has_states else MAX_TEXTS
         params.n_seq_max = self._most_texts
+        self._pools_last = self.pooling == _LAST and model.is_causal
+        if self._pools_last:
+            # What other kinds pool must be in one part.
+            params.n_ubatch = min(PACKED_TOKENS, self.max_tokens)
+            params.n_outputs_max = min(self._most_texts, self.max_tokens)
         params.n_threads = params.n_threads_batch = threads
         params.embeddings = True
         params.pooling_type = self.pooling
@@ -92,18 +94,28 @@ class Embedder:
         Raises:
             EngineError: the library cannot decode.
         """
-        rows = [
-            Row(token, at, sequence, True)
-            for sequence, (job, number) in enumerate(texts)
-            for at, token in enumerate(job.texts[number])
-        ]
         if self._memory:
             self._api.llama_memory_clear(self._memory, False)
-        status = self._api.llama_decode(self._context, self._batch.fill(rows))
-        if status != 0:
-            reason = "no memory for it" if status == _NO_MEMORY else f"status {status}"
-            raise EngineError(f"the engine cannot compute {len(rows)} tokens: {reason}")
-        self._api.llama_synchronize(self._context)
+        tokens = [job.texts[number] for job, number in texts]
+        firsts = [len(text) - 1 if self._pools_last else 0 for text in tokens]
+        # With embeddings on, llama.cpp computes logits of every row: a half of all work where a
+        # vocabulary is large. Rows that only the last one looks at come first, without.
+        self._decode(
+            [
+                Row(token, at, sequence, False)
+                for sequence, text in enumerate(tokens)
+                for at, token in enumerate(text[: firsts[sequence]])
+            ],
+            pools=False,
+        )
+        self._decode(
+            [
+                Row(token, at, sequence, True)
+                for sequence, text in enumerate(tokens)
+                for at, token in enumerate(text[firsts[sequence] :], firsts[sequence])
+            ],
+            pools=True,
+        )
         done = []
         for sequence, (job, number) in enumerate(texts):
             job.vectors[number] = self._vector(sequence)
@@ -111,6 +123,16 @@ class Embedder:
             if not job.missing:
                 done.append(job)
         return done
+
+    def _decode(self, rows: list[Row], *, pools: bool) -> None:
+        if not rows:
+            return
+        self._api.llama_set_embeddings(self._context, pools)
+        status = self._api.llama_decode(self._context, self._batch.fill(rows))
+        if status != 0:
+            reason = "no memory for it" if status == _NO_MEMORY else f"status {status}"
+            raise EngineError(f"the engine cannot compute {len(rows)} tokens: {reason}")
+        self._api.llama_synchronize(self._context)
 
     def close(self) -> None:
         """Free the context. Idempotent."""

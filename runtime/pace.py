@@ -81,7 +81,7 @@ class Pace:
             self._prefill_row_ns = _mean(self._prefill_row_ns, max(rest, 1) / prefill)
 
     def _note_usual(self, step_ns: int, streams: int) -> None:
-        """A step was of streams alone; between those with prompts it says little of what is usual."""
+        """A step was of streams alone; one between those with prompts says little of the usual."""
         usual, step = self._usual_ns, self._stream_step_ns
         if streams > self._usual_streams:
             usual = step_ns

@@ -2,8 +2,8 @@
 
     python tests/bench/embed.py [COUNT]
 
-Both ways go to the same running server over one kept connection, in turn; short texts of SmolLM2
-and of a tiny encoder. One model is in memory at a time, since two would share the cores.
+Both ways go to the same running server over one kept connection, in turn; short texts of SmolLM2,
+Gemma 3 and a tiny encoder. One model is in memory at a time, since two would share the cores.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.serving import WORDS, free_port, wait_for
-from support.models import smollm2
+from support.models import gemma3, smollm2
 from support.tinybert import tiny_bert
 
 ROUNDS = 2
@@ -86,6 +86,7 @@ def server(home: str, port: int) -> Iterator[int]:
     environment["PANNIER_MAX_LOADED_MODELS"] = "1"
     for name, weights in (
         ("smollm2", smollm2()),
+        ("gemma3", gemma3()),
         ("tinybert", tiny_bert(Path(home) / "bert.gguf")),
     ):
         modelfile = Path(home) / f"Modelfile.{name}"
@@ -107,7 +108,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, server(home, port) as pid:
         client = Client(port)
         print(f"{'model':10} {f'{count} at once':>14} {'one by one':>14} {'ratio':>6}   texts/s")
-        for model in ("smollm2", "tinybert"):
+        for model in ("smollm2", "gemma3", "tinybert"):
             together, alone = compare(client, model, count)
             print(f"{model:10} {together:14.0f} {alone:14.0f} {together / alone:6.2f}")
         rss, pss = memory_mb(pid)

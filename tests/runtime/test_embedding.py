@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ctypes
 import math
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +11,17 @@ from support.models import smollm2, source_of
 from support.tinyarch import tiny
 from support.tinybert import tiny_bert
 
-from pannier.runtime.embedding import fit
+from pannier.runtime.backend import Row
+from pannier.runtime.embedding import Embedder, fit, normalised
 from pannier.runtime.embeddingdesk import EmbeddingDesk
+from pannier.runtime.embeddingqueue import EmbeddingJob
 from pannier.runtime.errors import ContextOverflow, EngineError, UnsupportedRequest
 from pannier.runtime.frames import Message
 from pannier.runtime.interface import Caller, ModelSource
 from pannier.runtime.model import Model
 from pannier.runtime.native import native
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams, Segment
+from pannier.runtime.rows import RowBatch
 from pannier.runtime.supervisor import Supervisor
 
 pytestmark = pytest.mark.engine
@@ -53,6 +58,37 @@ def test_texts_embedded_together_are_as_embedded_alone(
         (alone,) = supervisor.embed(source, [text]).rows
         assert math.isclose(dot(alone, alone), 1, abs_tol=1e-5)
         assert dot(alone, row) > 0.999
+
+
+def test_a_decoders_last_token_is_pooled_as_in_one_decode_of_all_tokens() -> None:
+    native().start()
+    model = Model.load([smollm2()], LoadOptions(), on_progress=lambda _: True)
+    embedder = Embedder(model, context_length=1024, threads=1)
+    # The longer one has more tokens than one part of a decode.
+    given = ("one two three", "river stone " * 300)
+    texts = [model.tokenize(text, special=False) for text in given]
+    job = EmbeddingJob(1, texts)
+    embedder.compute([(job, 0), (job, 1)])
+    embedder.close()
+    for text, vector in zip(texts, job.vectors, strict=True):
+        whole = pooled_of_all(model, text)
+        assert dot(list(array("f", vector)), list(whole)) > 0.999
+    model.close()
+
+
+def pooled_of_all(model: Model, tokens: list[int]) -> array[float]:
+    """What llama.cpp pools by itself where every row of a text is an output."""
+    api = model.native.api
+    params = api.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = 1024
+    params.embeddings, params.pooling_type = True, api.LLAMA_POOLING_TYPE_LAST
+    context = api.llama_init_from_model(model.handle, params)
+    rows = [Row(token, at, 0, True) for at, token in enumerate(tokens)]
+    assert api.llama_decode(context, RowBatch(api, 1024).fill(rows)) == 0
+    pointer = api.llama_get_embeddings_seq(context, 0)
+    values = array("f", ctypes.string_at(pointer, 4 * model.embedding_length))
+    api.llama_free(context)
+    return normalised(values)
 
 
 def test_texts_that_nobody_waits_for_are_given_up(
