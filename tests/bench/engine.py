@@ -8,6 +8,7 @@ Same file, threads, prompt and answer lengths; runs alternate, medians of three 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,12 +24,15 @@ from pannier.runtime.answer import Vocabulary
 from pannier.runtime.context import ContextParams, LlamaBackend
 from pannier.runtime.cores import usable_cores
 from pannier.runtime.engine import Engine
+from pannier.runtime.isolation import scrubbed_environment
 from pannier.runtime.model import Model
 from pannier.runtime.native import native
 from pannier.runtime.request import GenerationRequest, LoadOptions, SamplingParams
 
 PROMPT, ANSWER, ROUNDS = 64, 96, 3
 COUNTS = (1, 2, 4, 8)
+# What a runner's environment has beside the usual; the peer goes without.
+RUNNERS = {name: value for name, value in scrubbed_environment({}).items() if name != "PATH"}
 
 
 def ours(model: Model, count: int) -> float:
@@ -61,12 +65,16 @@ def theirs(path: Path, count: int) -> float:
     command = [str(tools() / "llama-batched-bench"), "-m", str(path), "-c", "4096", "-b", "512"]
     command += ["-ub", "512", "-npp", str(PROMPT), "-ntg", str(ANSWER), "-npl", str(count)]
     command += ["-t", threads, "-tb", threads, "--kv-unified", "--output-format", "jsonl"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    plain = {name: value for name, value in os.environ.items() if name not in RUNNERS}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return float(lines[-1]["speed_tg"])
 
 
 def main() -> None:
+    if any(name not in os.environ for name in RUNNERS):
+        # The library reads some of it when a process begins.
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **RUNNERS})
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else smollm2()
     native().start()
     model = Model.load([path], LoadOptions())
