@@ -8,8 +8,8 @@ their prompt is, and streams the more cells are in use, so both estimates follow
 
 from __future__ import annotations
 
-# Three times the usual gap is what nobody shall see; a fifth of it is left for what varies.
-GAP = 2.4
+# Three times the usual gap is what nobody shall see; a quarter of it is left for what varies.
+GAP = 2.3
 SHORT_NS = 25_000_000
 # A prompt goes on at least so fast, however little time the streams leave.
 MIN_ROWS = 4

@@ -25,7 +25,9 @@ def test_prompts_get_more_of_a_step_the_more_they_outnumber_streams() -> None:
     pace = Pace(512)
     pace.note(100_000_000, streams=4, rows=4)
     pace.note(200_000_000, streams=4, rows=4 + 50)
-    assert (pace.prefill_rows(0.25), pace.prefill_rows(3.0)) == (70, 210)
+    few, many = pace.prefill_rows(0.25), pace.prefill_rows(3.0)
+    assert 60 < few < 70
+    assert 3 * few <= many < 3 * few + 3
 
 
 def test_a_prompt_is_held_up_for_one_step_even_if_nothing_is_measured() -> None:
