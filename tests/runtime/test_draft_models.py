@@ -158,7 +158,8 @@ def test_a_draft_model_in_shards_is_used(supervisor: Supervisor, tmp_path: Path)
     source = source_of(tiny_llama(tmp_path / "tiny.gguf"), "sharded")
     source = with_draft(source, *tiny_shards(tmp_path, count=3, stem="draft"))
     request = ask("hello world", max_tokens=100)
-    assert tokens_of(list(supervisor.generate(source, request))) > 0
+    options = replace(OPTIONS, use_mmap=True)
+    assert tokens_of(list(supervisor.generate(source, request, options=options))) > 0
     (model,) = [one for one in supervisor.loaded() if one.source.digest == source.digest]
     mapped = Path(f"/proc/{model.pid}/maps").read_text()
     assert all(path.name in mapped for path in source.files.draft)
