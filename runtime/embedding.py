@@ -96,26 +96,15 @@ class Embedder:
         """
         if self._memory:
             self._api.llama_memory_clear(self._memory, False)
-        tokens = [job.texts[number] for job, number in texts]
-        firsts = [len(text) - 1 if self._pools_last else 0 for text in tokens]
+        rows = [
+            Row(token, at, sequence, not self._pools_last or at == len(job.texts[number]) - 1)
+            for sequence, (job, number) in enumerate(texts)
+            for at, token in enumerate(job.texts[number])
+        ]
         # With embeddings on, llama.cpp computes logits of every row: a half of all work where a
         # vocabulary is large. Rows that only the last one looks at come first, without.
-        self._decode(
-            [
-                Row(token, at, sequence, False)
-                for sequence, text in enumerate(tokens)
-                for at, token in enumerate(text[: firsts[sequence]])
-            ],
-            pools=False,
-        )
-        self._decode(
-            [
-                Row(token, at, sequence, True)
-                for sequence, text in enumerate(tokens)
-                for at, token in enumerate(text[firsts[sequence] :], firsts[sequence])
-            ],
-            pools=True,
-        )
+        self._decode([row for row in rows if not row.output], pools=False)
+        self._decode([row for row in rows if row.output], pools=True)
         done = []
         for sequence, (job, number) in enumerate(texts):
             job.vectors[number] = self._vector(sequence)
